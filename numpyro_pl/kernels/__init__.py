@@ -1,0 +1,2 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
