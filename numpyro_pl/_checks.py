@@ -3,20 +3,20 @@
 
 """Checks made before sampling starts: each error names the mistake and the remedy."""
 
-from collections.abc import Callable
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import jax
-from jax import random
 import jax.numpy as jnp
 import numpy as np
+from jax import random
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_sample
 
 from numpyro_pl._dataflow import trace_indices
-from numpyro_pl.minibatch import IndexedModel, INDICES_KWARG, PlateSizes
+from numpyro_pl.minibatch import INDICES_KWARG, IndexedModel, PlateSizes
 
 __all__ = [
     "ModelSites",

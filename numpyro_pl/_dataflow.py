@@ -87,12 +87,6 @@ def trace_indices(fn: Callable, indices: dict[str, jax.Array]) -> IndexFlow:
     gathers: list = []
     outputs = _walk(closed.jaxpr, flows, gathers)
     values, _ = shape
-    owners = [
-        name
-        for name in sorted(values)
-        for _ in jax.tree.leaves(values[name])
-    ]
-    dependent = sorted(
-        {n for n, f in zip(owners, outputs, strict=False) if f.plates}
-    )
+    owners = [name for name in sorted(values) for _ in jax.tree.leaves(values[name])]
+    dependent = sorted({n for n, f in zip(owners, outputs, strict=False) if f.plates})
     return IndexFlow(sorted(set(gathers)), dependent)

@@ -4,7 +4,7 @@
 """
 Warmup: what it takes so that a user gives no step size.
 
-At a few draws of the warmup (the *events*: each power of two, then half, three quarters
+Before a few draws of the warmup (the *events*: the first, powers of two, half, three quarters
 and nine tenths of it) the chain stops, measures the minibatch noise and the curvature
 where it stands, and sets its step sizes anew:
 
@@ -22,9 +22,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax import lax, random
 import jax.numpy as jnp
 import numpy as np
+from jax import lax, random
 
 from numpyro_pl.curvature import hessian_row_norms, power_iteration, tree_dot
 from numpyro_pl.dynamics.integrate import GradientFns
@@ -68,22 +68,19 @@ class AdaptResult(NamedTuple):
 
 def event_draws(num_warmup: int) -> np.ndarray:
     """
-    Draws of the warmup after which the step sizes are set: powers of two, then half,
-    three quarters and nine tenths. Between events they are constant.
+    Draws before which the step sizes are set: the first, powers of two, then half, three
+    quarters and nine tenths of the warmup. Between events they are constant.
 
     :param int num_warmup: number of warmup draws.
     """
-    if num_warmup < 1:
-        return np.zeros(0, int)
-    powers = 2 ** np.arange(int(np.log2(num_warmup)) + 1)
-    events = {int(p) for p in powers if p <= num_warmup / 2}
-    events |= {max(1, int(f * num_warmup)) for f in (0.5, 0.75, 0.9)}
+    events = {0} | {int(f * num_warmup) for f in (0.5, 0.75, 0.9)}
+    events |= {2**k for k in range(64) if 2**k <= num_warmup / 2}
     return np.array(sorted(events))
 
 
 def burn_in_end(num_warmup: int) -> int:
     """Draw at which the noise fraction goes to the user's, and the step sizes with it."""
-    return max(1, int(0.5 * num_warmup)) if num_warmup else 0
+    return int(0.5 * num_warmup)
 
 
 def estimate_noise(
@@ -138,14 +135,15 @@ def adapt(
     :param dynamics: the dynamics whose step sizes are set.
     :param GradientFns gradient: gradients of the potential.
     :param z: position.
-    :param variance: running noise variance, or None to use the fresh measurement alone.
+    :param variance: running noise variance; NaN where there is none yet.
     :param noise_fraction: wanted share of the thermostat's noise.
     :param int num_batches: minibatches of the noise measurement.
     """
     key_noise, key_probe, key_power = random.split(rng_key, 3)
     fresh = estimate_noise(key_noise, gradient, z, num_batches)
-    if variance is not None:
-        fresh = jax.tree.map(lambda v, f: 0.5 * (v + f), variance, fresh)
+    fresh = jax.tree.map(
+        lambda v, f: jnp.where(jnp.isnan(v), f, 0.5 * (v + f)), variance, fresh
+    )
     fresh = jax.tree.map(_finite(0.0), fresh)
 
     product = _batched_hvp(gradient, z)

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax import random
 import jax.numpy as jnp
+from jax import random
+
+from numpyro_pl.dynamics.noise import tree_normal, tree_signs
 
 __all__ = [
     "hessian_row_norms",
@@ -32,24 +34,6 @@ def tree_dot(x: Tree, y: Tree) -> jax.Array:
         jnp.vdot(a, b)
         for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
     )
-
-
-def _tree_random(draw: Callable, rng_key: jax.Array, like: Tree) -> Tree:
-    leaves, treedef = jax.tree.flatten(like)
-    keys = random.split(rng_key, max(len(leaves), 1))
-    return jax.tree.unflatten(
-        treedef, [draw(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=False)]
-    )
-
-
-def tree_normal(rng_key: jax.Array, like: Tree) -> Tree:
-    """Independent standard normal values in the shape of `like`."""
-    return _tree_random(random.normal, rng_key, like)
-
-
-def tree_signs(rng_key: jax.Array, like: Tree) -> Tree:
-    """Independent random signs in the shape of `like`."""
-    return _tree_random(random.rademacher, rng_key, like)
 
 
 def hvp(fn: Callable[[Tree], jax.Array], x: Tree, v: Tree) -> Tree:
@@ -117,18 +101,18 @@ def power_iteration(
         scale = jnp.where(norm > 0, 1.0 / norm, 0.0)
         return jax.tree.map(lambda x: x * scale.astype(x.dtype), v)
 
-    key_start, key_steps, key_average = random.split(rng_key, 3)
+    key_start, key_steps = random.split(rng_key)
     v = normalize(tree_normal(key_start, like))
-
-    def step(v, key):
-        w = normalize(matvec(key, v))
-        return w, None
-
-    v, _ = jax.lax.scan(step, v, random.split(key_steps, num_steps))
-
-    def quotient(total, key):
-        return total + tree_dot(v, matvec(key, v)), None
-
     zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(like)))
-    total, _ = jax.lax.scan(quotient, zero, random.split(key_average, num_average))
+
+    # One loop for both phases: the product is compiled once.
+    def step(t, carry):
+        v, total = carry
+        w = matvec(random.fold_in(key_steps, t), v)
+        averaging = t >= num_steps
+        total += jnp.where(averaging, tree_dot(v, w), 0.0)
+        v = jax.tree.map(lambda a, b: jnp.where(averaging, a, b), v, normalize(w))
+        return v, total
+
+    v, total = jax.lax.fori_loop(0, num_steps + num_average, step, (v, zero))
     return jnp.abs(total) / num_average, v

@@ -19,11 +19,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-from jax import random
 import jax.numpy as jnp
+import numpy as np
+import numpyro.primitives as primitives
+from jax import random
 from numpyro import handlers
 from numpyro.infer.util import constrain_fn, potential_energy
-import numpyro.primitives as primitives
 
 __all__ = [
     "FullDataModel",
@@ -42,6 +43,19 @@ Position = Any
 
 FULL_CHUNK = 2048
 """Rows evaluated at a time on the full data: bounds memory, not accuracy."""
+
+
+def _below(words: jax.Array, size: int) -> jax.Array:
+    """
+    Random words to random integers below `size`: the high word of `words * size`, in
+    16-bit pieces. One random word a row where `random.randint` takes two and more; rows
+    differ in probability by a relative `size / 2^32` at most.
+    """
+    low, high = jnp.uint32(size & 0xFFFF), jnp.uint32(size >> 16)
+    w_low, w_high = words & 0xFFFF, words >> 16
+    middle = w_high * low + ((w_low * low) >> 16)
+    carry = w_low * high + (middle & 0xFFFF)
+    return (w_high * high + (middle >> 16) + (carry >> 16)).astype(int)
 
 
 class PlateSize(NamedTuple):
@@ -225,24 +239,26 @@ class MinibatchPotential:
         :param int num: number of minibatches.
         :return: dict of integer arrays of shape (num, subsample_size), by plate name.
         """
+        plates = sorted(self.plates.items())
+        total = sum(p.subsample_size for _, p in plates)
+        words = random.bits(rng_key, (num, total), jnp.uint32)
+        ends = np.cumsum([p.subsample_size for _, p in plates])
         return {
-            name: random.randint(
-                random.fold_in(rng_key, i), (num, p.subsample_size), 0, p.size
-            )
-            for i, (name, p) in enumerate(sorted(self.plates.items()))
+            name: _below(words[:, end - p.subsample_size : end], p.size)
+            for end, (name, p) in zip(ends, plates, strict=True)
         }
 
-    def halves(self, indices: Indices) -> tuple[dict, dict]:
+    def halves(self, indices: Indices) -> dict[str, jax.Array]:
         """
         Split a minibatch in two independent halves (an odd last row is left out).
 
         :param indices: dict of index arrays of shape (subsample_size,).
+        :return: dict of index arrays of shape (2, subsample_size // 2).
         """
-        first, second = {}, {}
-        for name, rows in indices.items():
-            half = rows.shape[0] // 2
-            first[name], second[name] = rows[:half], rows[half : 2 * half]
-        return first, second
+        return {
+            name: rows[: 2 * (rows.shape[0] // 2)].reshape(2, -1)
+            for name, rows in indices.items()
+        }
 
     def full(self, position: Position, args, kwargs):
         """
@@ -258,7 +274,9 @@ class MinibatchPotential:
     def full_value_and_grad(self, position: Position, args, kwargs):
         """Potential on the full data and its gradient, in chunks as :meth:`full`."""
         fn = jax.value_and_grad(self.__call__)
-        return self.reduce_over_data(lambda indices: fn(position, indices, args, kwargs))
+        return self.reduce_over_data(
+            lambda indices: fn(position, indices, args, kwargs)
+        )
 
     def reduce_over_data(self, fn: Callable[[Indices | None], Any]):
         """

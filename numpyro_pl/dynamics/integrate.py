@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax import lax, random
 import jax.numpy as jnp
+from jax import lax, random
 
 from numpyro_pl.dynamics.noise import ema, half_difference_variance
 
@@ -127,7 +127,5 @@ def integrate(
     x = dynamics.resume(z, u)
     num_blocks = -(-num_steps // measure_every)
     zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(z)))
-    x, u, variance, total = lax.fori_loop(
-        0, num_blocks, block, (x, u, variance, zero)
-    )
+    x, u, variance, total = lax.fori_loop(0, num_blocks, block, (x, u, variance, zero))
     return dynamics.read(x, u), u, variance, total / num_blocks

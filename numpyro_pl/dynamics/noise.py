@@ -14,10 +14,19 @@ import math
 from typing import Any
 
 import jax
-from jax import lax, random
 import jax.numpy as jnp
+import numpy as np
+from jax import lax, random
 
-__all__ = ["NOISES", "ema", "half_difference_variance", "resolve_noise", "scaled_noise"]
+__all__ = [
+    "NOISES",
+    "ema",
+    "half_difference_variance",
+    "resolve_noise",
+    "scaled_noise",
+    "tree_normal",
+    "tree_signs",
+]
 
 Tree = Any
 
@@ -42,38 +51,76 @@ def resolve_noise(kind: str, position: Tree) -> str:
     return "gaussian" if size <= GAUSSIAN_LIMIT else "signs"
 
 
-def _sign_bits(rng_key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Random bits in `shape`, one to a uint32, unpacked 32 from each random word."""
+def _word_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of the random words that hold a sign for each entry of `shape`."""
+    if len(shape) < 2 or shape[0] < 8:
+        return (-(-math.prod(shape) // 32),)
+    return (-(-shape[0] // 32), *shape[1:])
+
+
+def _unpack(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Bits of `words`, one to a uint32, in `shape`."""
     shifts = jnp.arange(32, dtype=jnp.uint32)
     if len(shape) < 2 or shape[0] < 8:
-        size = math.prod(shape)
-        words = random.bits(rng_key, (-(-size // 32),), jnp.uint32)
         bits = (words[None, :] >> shifts[:, None]) & 1
-        return bits.reshape(-1)[:size].reshape(shape)
+        return bits.reshape(-1)[: math.prod(shape)].reshape(shape)
     # Unpacking along the leading axis leaves the inner axes contiguous, so that the
     # shifts vectorize and fuse with the update that uses the signs.
-    rows = -(-shape[0] // 32)
-    words = random.bits(rng_key, (rows, *shape[1:]), jnp.uint32)
     bits = (words[:, None] >> shifts.reshape((1, 32) + (1,) * (len(shape) - 1))) & 1
-    return bits.reshape((rows * 32, *shape[1:]))[: shape[0]]
+    return bits.reshape((-1, *shape[1:]))[: shape[0]]
 
 
-def scaled_noise(kind: str, rng_key: jax.Array, scale: jax.Array) -> jax.Array:
-    """
-    Independent increments of mean zero and standard deviation `scale`.
-
-    :param str kind: `"gaussian"` or `"signs"`.
-    :param rng_key: a PRNG key.
-    :param scale: array of standard deviations, >= 0.
-    :return: array like `scale`.
-    """
-    if kind == "gaussian":
-        return scale * random.normal(rng_key, scale.shape, scale.dtype)
-    bits = _sign_bits(rng_key, scale.shape)
+def _flip(scale: jax.Array, bits: jax.Array) -> jax.Array:
+    """Negate the entries of `scale` whose bit is set."""
     word = jnp.dtype(f"uint{8 * scale.dtype.itemsize}")
     top = 8 * scale.dtype.itemsize - 1
     flipped = lax.bitcast_convert_type(scale, word) ^ (bits.astype(word) << top)
     return lax.bitcast_convert_type(flipped, scale.dtype)
+
+
+def _split_flat(flat: jax.Array, shapes: list[tuple[int, ...]]) -> list[jax.Array]:
+    ends = np.cumsum([math.prod(s) for s in shapes])
+    return [
+        flat[end - math.prod(s) : end].reshape(s)
+        for end, s in zip(ends, shapes, strict=True)
+    ]
+
+
+def scaled_noise(kind: str, rng_key: jax.Array, scale: Tree) -> Tree:
+    """
+    Independent increments of mean zero and standard deviation `scale`. One call of the
+    random number generator serves the whole tree: each call is a few hundred operations
+    of the compiled program.
+
+    :param str kind: `"gaussian"` or `"signs"`.
+    :param rng_key: a PRNG key.
+    :param scale: tree of standard deviations, >= 0.
+    :return: a tree like `scale`.
+    """
+    leaves, treedef = jax.tree.flatten(scale)
+    if kind == "gaussian":
+        size = sum(x.size for x in leaves)
+        flat = random.normal(rng_key, (size,), jnp.result_type(*leaves))
+        normals = _split_flat(flat, [x.shape for x in leaves])
+        return treedef.unflatten(
+            [x * r.astype(x.dtype) for x, r in zip(leaves, normals, strict=True)]
+        )
+    shapes = [_word_shape(x.shape) for x in leaves]
+    size = sum(math.prod(s) for s in shapes)
+    words = _split_flat(random.bits(rng_key, (size,), jnp.uint32), shapes)
+    return treedef.unflatten(
+        [_flip(x, _unpack(w, x.shape)) for x, w in zip(leaves, words, strict=True)]
+    )
+
+
+def tree_normal(rng_key: jax.Array, like: Tree) -> Tree:
+    """Independent standard normal values in the shape of `like`."""
+    return scaled_noise("gaussian", rng_key, jax.tree.map(jnp.ones_like, like))
+
+
+def tree_signs(rng_key: jax.Array, like: Tree) -> Tree:
+    """Independent random signs in the shape of `like`."""
+    return scaled_noise("signs", rng_key, jax.tree.map(jnp.ones_like, like))
 
 
 def half_difference_variance(first: Tree, second: Tree, fraction: float = 1.0) -> Tree:

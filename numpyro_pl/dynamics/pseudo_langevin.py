@@ -29,12 +29,11 @@ back, at :math:`x - u / 2`, where the variance of a harmonic target is exact for
 stable frequency.
 """
 
-from dataclasses import dataclass
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import jax
-from jax import random
 import jax.numpy as jnp
 
 from numpyro_pl.dynamics.noise import scaled_noise
@@ -100,17 +99,19 @@ class PseudoLangevinDynamics:
 
     def draw_displacement(self, rng_key, step_size: Tree) -> Tree:
         """A displacement `u` of thermal momentum, `p ~ N(0, M T)`."""
-        leaves, treedef = jax.tree.flatten(step_size)
         scale = 2 * self.temperature / (1 + self.decay)
-        return treedef.unflatten(
-            [
-                jnp.sqrt(scale * a) * random.normal(random.fold_in(rng_key, i), a.shape, a.dtype)
-                for i, a in enumerate(leaves)
-            ]
-        )
+        thermal = jax.tree.map(lambda a: jnp.sqrt(scale * a), step_size)
+        return scaled_noise("gaussian", rng_key, thermal)
 
     def advance(
-        self, rng_key, x: Tree, u: Tree, grad: Tree, step_size: Tree, variance: Tree, noise
+        self,
+        rng_key,
+        x: Tree,
+        u: Tree,
+        grad: Tree,
+        step_size: Tree,
+        variance: Tree,
+        noise,
     ) -> tuple[Tree, Tree]:
         """
         One step, from one gradient to the next.
@@ -127,18 +128,19 @@ class PseudoLangevinDynamics:
         c = self.decay
         thermal = 2 * (1 - c) * self.temperature
 
-        def leaf(i, x, u, g, a, v):
-            scale = jnp.sqrt(jnp.maximum(a * (thermal - a * v), 0.0))
-            u = c * u - a * g + scaled_noise(noise, random.fold_in(rng_key, i), scale)
-            return x + u, u
-
-        leaves, treedef = jax.tree.flatten(x)
-        rest = [treedef.flatten_up_to(t) for t in (u, grad, step_size, variance)]
-        pairs = [leaf(i, *args) for i, args in enumerate(zip(leaves, *rest, strict=True))]
-        return (
-            treedef.unflatten([x for x, _ in pairs]),
-            treedef.unflatten([u for _, u in pairs]),
+        kicks = scaled_noise(
+            noise,
+            rng_key,
+            jax.tree.map(
+                lambda a, v: jnp.sqrt(jnp.maximum(a * (thermal - a * v), 0.0)),
+                step_size,
+                variance,
+            ),
         )
+        u = jax.tree.map(
+            lambda u, g, a, r: c * u - a * g + r, u, grad, step_size, kicks
+        )
+        return jax.tree.map(jnp.add, x, u), u
 
     def kinetic_temperature(
         self, u: Tree, grad: Tree, step_size: Tree, variance: Tree
@@ -161,7 +163,8 @@ class PseudoLangevinDynamics:
         total = sum(
             leaf(*args)
             for args in zip(
-                *(jax.tree.leaves(t) for t in (u, grad, step_size, variance)), strict=True
+                *(jax.tree.leaves(t) for t in (u, grad, step_size, variance)),
+                strict=True,
             )
         )
         return total / sum(x.size for x in jax.tree.leaves(u))

@@ -3,16 +3,16 @@
 
 """What every kernel of the package shares with NumPyro's `MCMC`."""
 
-from collections.abc import Callable
 import copy
+import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
-import warnings
 
 import jax
-from jax import lax, random
 import jax.numpy as jnp
 import numpy as np
+from jax import lax, random
 from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.mcmc import MCMCKernel
 from numpyro.util import identity
@@ -22,7 +22,7 @@ from numpyro_pl._checks import check_integer
 from numpyro_pl._host import install_run_hook, is_prng_key, is_traced
 from numpyro_pl.dynamics.integrate import integrate, measured_steps
 from numpyro_pl.dynamics.noise import NOISES, resolve_noise
-from numpyro_pl.kernels._binding import Binding, Data, data_signature
+from numpyro_pl.kernels._binding import Binding, Data, data_signature, packing
 from numpyro_pl.minibatch import FullDataModel
 
 __all__ = ["LangevinKernel", "LangevinState"]
@@ -176,10 +176,8 @@ class LangevinKernel(MCMCKernel):
         self._num_warmup = num_warmup
         self._sample_fn = True  # type: ignore[assignment]
         batched = not is_prng_key(rng_key)
-        split = lambda k: tuple(random.split(k, 3))  # noqa: E731
-        rng_key, key_position, key_state = (jax.vmap(split) if batched else split)(
-            rng_key
-        )
+        split = lambda k: tuple(random.split(k))  # noqa: E731
+        rng_key, key_position = (jax.vmap(split) if batched else split)(rng_key)
         if init_params is not None:
             z = binding.check_position(init_params, batched)
         elif self._model is None:
@@ -193,47 +191,30 @@ class LangevinKernel(MCMCKernel):
         def start(data, key, z):
             value = partial(binding.potential_energy, data=data)
             energy, grad = jax.value_and_grad(value)(z)
-            return self._initial_state(binding, data, num_warmup, key, z, energy), grad
+            return self._initial_state(key, z, energy), grad
 
         many = lambda data, keys, z: jax.vmap(partial(start, data))(keys, z)  # noqa: E731
-        fn = binding.compiled(
-            f"init_{batched}_{num_warmup == 0}", many if batched else start, data
-        )
-        state, grad = fn(key_state, z)
+        fn = binding.compiled(f"init_{batched}", many if batched else start, data)
+        state, grad = fn(rng_key, z)
         binding.check_finite(data, state.potential_energy, grad)
-        return state._replace(rng_key=rng_key)
+        return state
 
-    def _initial_state(self, binding, data, num_warmup, rng_key, z, energy):
-        key_adapt, key_noise, key_u = random.split(rng_key, 3)
-        gradient = binding.gradient(data)
-        fraction = self._burn_in_fraction if num_warmup else self._noise_fraction
-        step_size, variance = adaptation.adapt(
-            key_adapt,
-            self.dynamics,
-            gradient,
-            z,
-            None,
-            fraction,
-            self._noise_batches(binding),
-        )
+    def _initial_state(self, rng_key, z, energy):
+        """The state before the first draw, which begins with an adaptation."""
         dtype = jnp.result_type(*jax.tree.leaves(z))
-        eigenvalue = jnp.zeros((), dtype)
-        if num_warmup == 0:
-            eigenvalue = adaptation.noise_eigenvalue(
-                key_noise, self.dynamics, gradient, z, step_size
-            )
-        target = jnp.asarray(self.dynamics.temperature, dtype)
+        zero = jnp.zeros((), dtype)
+        zeros = jax.tree.map(jnp.zeros_like, z)
         return LangevinState(
             i=jnp.asarray(0),
             z=z,
-            displacement=self.dynamics.draw_displacement(key_u, step_size),
-            step_size=step_size,
-            noise_variance=variance,
+            displacement=zeros,
+            step_size=jax.tree.map(jnp.ones_like, z),
+            noise_variance=zeros,
             potential_energy=energy,
-            kinetic_temperature=target,
-            mean_kinetic_temperature=jnp.zeros((), dtype),
-            noise_fraction=self._mean_noise_fraction(step_size, variance),
-            noise_eigenvalue=eigenvalue,
+            kinetic_temperature=jnp.asarray(self.dynamics.temperature, dtype),
+            mean_kinetic_temperature=zero,
+            noise_fraction=zero,
+            noise_eigenvalue=zero,
             diverging=jnp.asarray(False),
             num_divergences=jnp.asarray(0),
             rng_key=rng_key,
@@ -270,21 +251,17 @@ class LangevinKernel(MCMCKernel):
         # from computing both branches.
         i = state.i.reshape(-1)[0]
         map_chains = jax.vmap if batched else identity
-        state = map_chains(partial(self._draw, binding, data, i))(state)
         events = adaptation.event_draws(self._num_warmup)
-        if len(events) == 0:
-            return state
-        adapt = map_chains(partial(self._adapt, binding, data, i, False))
-        finish = map_chains(partial(self._adapt, binding, data, i, True))
-        last = int(events[-1])
-        index = jnp.where(
-            i + 1 == last, 2, jnp.any(i + 1 == jnp.asarray(events)).astype(int)
-        )
-        return lax.switch(index, [identity, adapt, finish], state)
+        adapt = map_chains(partial(self._adapt, binding, data, i))
+        state = lax.cond(jnp.any(i == jnp.asarray(events)), adapt, identity, state)
+        measure = map_chains(partial(self._measure_eigenvalue, binding, data))
+        state = lax.cond(i == int(events[-1]), measure, identity, state)
+        return map_chains(partial(self._draw, binding, data, i))(state)
 
     def _draw(self, binding: Binding, data: Data, i, state: LangevinState):
         key_next, key_steps, key_fresh, key_energy = random.split(state.rng_key, 4)
-        gradient = binding.gradient(data)
+        pack, unpack = packing(state.z)
+        gradient = binding.gradient(data, unpack)
         num_steps = self._steps(binding)
         size = sum(x.size for x in jax.tree.leaves(state.z))
         warming = i < self._num_warmup
@@ -293,15 +270,16 @@ class LangevinKernel(MCMCKernel):
             key_steps,
             self.dynamics,
             gradient,
-            state.z,
-            state.displacement,
-            state.step_size,
-            state.noise_variance,
+            pack(state.z),
+            pack(state.displacement),
+            pack(state.step_size),
+            pack(state.noise_variance),
             num_steps=num_steps,
             measure_every=measured_steps(num_steps, size, gradient.always_halves),
             variance_rate=jnp.where(burning, 0.01, self._variance_rate),
             noise=resolve_noise(self._noise, state.z),
         )
+        z, u, variance = unpack(z), unpack(u), unpack(variance)
         if self._full_potential:
             energy = binding.potential_energy(z, data)
         else:
@@ -342,35 +320,39 @@ class LangevinKernel(MCMCKernel):
             rng_key=key_next,
         )
 
-    def _adapt(self, binding: Binding, data: Data, i, last: bool, state: LangevinState):
-        key, key_adapt, key_noise = random.split(state.rng_key, 3)
-        gradient = binding.gradient(data)
-        burning = i + 1 < adaptation.burn_in_end(self._num_warmup)
-        fraction = jnp.where(burning, self._burn_in_fraction, self._noise_fraction)
+    def _adapt(self, binding: Binding, data: Data, i, state: LangevinState):
+        key, key_adapt, key_u = random.split(state.rng_key, 3)
+        burning = i < adaptation.burn_in_end(self._num_warmup)
+        pack, unpack = packing(state.z)
+        old = pack(state.noise_variance)
         step_size, variance = adaptation.adapt(
             key_adapt,
             self.dynamics,
-            gradient,
-            state.z,
-            state.noise_variance,
-            fraction,
+            binding.gradient(data, unpack),
+            pack(state.z),
+            jax.tree.map(lambda v: jnp.where(i == 0, jnp.nan, v), old),
+            jnp.where(burning, self._burn_in_fraction, self._noise_fraction),
             self._noise_batches(binding),
         )
-        # Same momentum in units of its thermal spread.
-        u = jax.tree.map(
-            lambda u, new, old: u * jnp.sqrt(new / old),
-            state.displacement,
-            step_size,
-            state.step_size,
-        )
-        if last:
-            eigenvalue = adaptation.noise_eigenvalue(
-                key_noise, self.dynamics, gradient, state.z, step_size
-            )
-            state = state._replace(noise_eigenvalue=eigenvalue)
+        u = self.dynamics.draw_displacement(key_u, step_size)
         return state._replace(
-            displacement=u, step_size=step_size, noise_variance=variance, rng_key=key
+            displacement=unpack(u),
+            step_size=unpack(step_size),
+            noise_variance=unpack(variance),
+            rng_key=key,
         )
+
+    def _measure_eigenvalue(self, binding: Binding, data: Data, state: LangevinState):
+        key, key_noise = random.split(state.rng_key)
+        pack, unpack = packing(state.z)
+        eigenvalue = adaptation.noise_eigenvalue(
+            key_noise,
+            self.dynamics,
+            binding.gradient(data, unpack),
+            pack(state.z),
+            pack(state.step_size),
+        )
+        return state._replace(noise_eigenvalue=eigenvalue, rng_key=key)
 
     def postprocess_fn(self, model_args, model_kwargs):
         """Function from unconstrained draws to constrained values."""
@@ -382,11 +364,7 @@ class LangevinKernel(MCMCKernel):
         """Temperature, noise fraction and divergences, for the progress bar."""
         sampling = state.i > self._num_warmup
         t = state.mean_kinetic_temperature if sampling else state.kinetic_temperature
-        return "temperature={:.3g} noise={:.3g} divergences={:d}".format(
-            float(jnp.mean(t)),
-            float(jnp.mean(state.noise_fraction)),
-            int(jnp.sum(state.num_divergences)),
-        )
+        return f"temperature={float(jnp.mean(t)):.3g} noise={float(jnp.mean(state.noise_fraction)):.3g} divergences={int(jnp.sum(state.num_divergences)):d}"
 
     def refresh(self, state, model_args, model_kwargs):
         """Nothing in the state depends on the data but the last potential energy."""
