@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Where the plate indices of a model flow: which arrays they index, and which values depend
-on them. Read off the traced program, so that nothing is computed and a user's `y[ind]`
+Where the plate indices of a model flow: which arrays they index, and which values
+depend on them. Read off the traced program, so that nothing is computed and a user's `y[ind]`
 is seen as well as a `numpyro.subsample`.
 """
 
@@ -26,7 +26,7 @@ class IndexFlow(NamedTuple):
 
 
 class _Flow(NamedTuple):
-    """What is known of one variable: plates it depends on, and whether it *is* an index."""
+    """Plates that a variable depends on, and plates whose index it is."""
 
     plates: frozenset[str] = frozenset()
     index_of: frozenset[str] = frozenset()

@@ -50,6 +50,9 @@ MIN_NOISE_BATCHES = 16
 CURVATURE_PROBES = 16
 """Random probes of the Hessian's rows at one event."""
 
+POWER_STEPS, POWER_AVERAGE = 12, 4
+"""Power iterations, and products averaged, for the largest eigenvalue at one event."""
+
 BURN_IN_FRACTION = 0.5
 """Noise fraction in the first half of warmup (the user's, if that is larger)."""
 
@@ -109,11 +112,18 @@ def estimate_noise(
     return jax.tree.map(lambda t: t / num_batches, total)
 
 
-def _batched_hvp(gradient: GradientFns, z: Tree) -> Callable[[jax.Array, Tree], Tree]:
-    """Hessian-vector product on a minibatch drawn from the key."""
+def _batch_at(batches: Tree, t) -> Tree:
+    return jax.tree.map(lambda b: b[t], batches)
 
-    def product(key, vector):
-        batch = jax.tree.map(lambda b: b[0], gradient.draw_batches(key, 1))
+
+def _hessian_product(
+    gradient: GradientFns, z: Tree, rng_key: jax.Array, num: int
+) -> Callable[[Any, Tree], Tree]:
+    """Hessian-vector product at `z` on the t-th of `num` fresh minibatches."""
+    batches = gradient.draw_batches(rng_key, num)
+
+    def product(t, vector):
+        batch = _batch_at(batches, t)
         return jax.jvp(lambda x: gradient.grad(x, batch), (z,), (vector,))[1]
 
     return product
@@ -139,14 +149,15 @@ def adapt(
     :param noise_fraction: wanted share of the thermostat's noise.
     :param int num_batches: minibatches of the noise measurement.
     """
-    key_noise, key_probe, key_power = random.split(rng_key, 3)
+    key_noise, key_batch, key_probe, key_power = random.split(rng_key, 4)
     fresh = estimate_noise(key_noise, gradient, z, num_batches)
     fresh = jax.tree.map(
         lambda v, f: jnp.where(jnp.isnan(v), f, 0.5 * (v + f)), variance, fresh
     )
     fresh = jax.tree.map(_finite(0.0), fresh)
 
-    product = _batched_hvp(gradient, z)
+    num = CURVATURE_PROBES + POWER_STEPS + POWER_AVERAGE
+    product = _hessian_product(gradient, z, key_batch, num)
     rows = hessian_row_norms(product, key_probe, z, CURVATURE_PROBES)
     rows = jax.tree.map(_finite(jnp.inf), rows)
     top = jnp.max(jnp.stack([jnp.max(r, initial=0.0) for r in jax.tree.leaves(rows)]))
@@ -157,11 +168,14 @@ def adapt(
 
     scale = jax.tree.map(jnp.sqrt, dynamics.inverse_mass(step_size))
 
-    def scaled_product(key, vector):
-        inner = product(key, jax.tree.map(jnp.multiply, scale, vector))
+    def scaled_product(t, vector):
+        t = t + CURVATURE_PROBES
+        inner = product(t, jax.tree.map(jnp.multiply, scale, vector))
         return jax.tree.map(jnp.multiply, scale, inner)
 
-    eigenvalue, _ = power_iteration(scaled_product, key_power, z, 12, 4)
+    eigenvalue, _ = power_iteration(
+        scaled_product, key_power, z, POWER_STEPS, POWER_AVERAGE
+    )
     excess = eigenvalue / dynamics.max_frequency**2
     shrink = 1.0 / jnp.maximum(jnp.where(jnp.isfinite(excess), excess, 1e4), 1.0)
     step_size = jax.tree.map(lambda a: a * shrink.astype(a.dtype), step_size)
@@ -187,17 +201,18 @@ def noise_eigenvalue(
         return jnp.zeros((), jnp.result_type(*jax.tree.leaves(z)))
     ones = jax.tree.map(jnp.ones_like, step_size)
     scale = jax.tree.map(jnp.sqrt, dynamics.noise_fractions(step_size, ones))
-    num = 8
+    key_batch, key_power = random.split(rng_key)
+    steps, average, num = 8, 16, 8
+    batches = gradient.draw_batches(key_batch, (steps + average) * num)
+    half = 0.5 * float(np.sqrt(gradient.fraction))
 
-    def product(key, vector):
-        def body(total, batch):
-            first, second = halves(z, batch)
-            half = 0.5 * float(np.sqrt(gradient.fraction))
+    def product(t, vector):
+        def add(j, total):
+            first, second = halves(z, _batch_at(batches, t * num + j))
             d = jax.tree.map(lambda s, a, b: s * half * (a - b), scale, first, second)
             weight = tree_dot(d, vector) / num
-            return jax.tree.map(lambda t, x: t + weight * x, total, d), None
+            return jax.tree.map(lambda t, x: t + weight * x, total, d)
 
-        start = jax.tree.map(jnp.zeros_like, vector)
-        return lax.scan(body, start, gradient.draw_batches(key, num))[0]
+        return lax.fori_loop(0, num, add, jax.tree.map(jnp.zeros_like, vector))
 
-    return power_iteration(product, rng_key, z, 8, 16)[0]
+    return power_iteration(product, key_power, z, steps, average)[0]

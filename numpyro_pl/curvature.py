@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import random
 
 from numpyro_pl.dynamics.noise import tree_normal, tree_signs
 
@@ -49,7 +48,7 @@ def hvp(fn: Callable[[Tree], jax.Array], x: Tree, v: Tree) -> Tree:
 
 
 def hessian_row_norms(
-    hvp_fn: Callable[[jax.Array, Tree], Tree],
+    product: Callable[[Any, Tree], Tree],
     rng_key: jax.Array,
     like: Tree,
     num_probes: int,
@@ -60,26 +59,24 @@ def hessian_row_norms(
     plain Hutchinson diagonal, the mean of `r * (H r)`, can be negative and comes near
     zero where rows are correlated.)
 
-    :param hvp_fn: function of a key (which minibatch) and a vector.
+    :param product: function of a number (0, 1, ...: which minibatch) and a vector: `H v`.
     :param rng_key: a PRNG key.
     :param like: a tree in the shape of the position.
     :param int num_probes: number of probes.
     :return: a tree like `like`, in the units of the Hessian.
     """
 
-    def body(total, key):
-        key_probe, key_batch = random.split(key)
-        probe = hvp_fn(key_batch, tree_signs(key_probe, like))
-        total = jax.tree.map(lambda t, p: t + jnp.square(p), total, probe)
-        return total, None
+    def probe(t, total):
+        row = product(t, tree_signs(rng_key, like, stream=t))
+        return jax.tree.map(lambda s, r: s + jnp.square(r), total, row)
 
     start = jax.tree.map(jnp.zeros_like, like)
-    total, _ = jax.lax.scan(body, start, random.split(rng_key, num_probes))
+    total = jax.lax.fori_loop(0, num_probes, probe, start)
     return jax.tree.map(lambda t: jnp.sqrt(t / num_probes), total)
 
 
 def power_iteration(
-    matvec: Callable[[jax.Array, Tree], Tree],
+    product: Callable[[Any, Tree], Tree],
     rng_key: jax.Array,
     like: Tree,
     num_steps: int,
@@ -90,7 +87,7 @@ def power_iteration(
     products: `num_steps` power iterations, then the mean Rayleigh quotient over
     `num_average` further products, whose noise is independent of the vector.
 
-    :param matvec: function of a key (which minibatch) and a vector.
+    :param product: function of a number (0, 1, ...: which minibatch) and a vector.
     :param rng_key: a PRNG key.
     :param like: a tree in the shape of the vector.
     :return: (eigenvalue, unit eigenvector).
@@ -101,18 +98,16 @@ def power_iteration(
         scale = jnp.where(norm > 0, 1.0 / norm, 0.0)
         return jax.tree.map(lambda x: x * scale.astype(x.dtype), v)
 
-    key_start, key_steps = random.split(rng_key)
-    v = normalize(tree_normal(key_start, like))
-    zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(like)))
-
     # One loop for both phases: the product is compiled once.
     def step(t, carry):
         v, total = carry
-        w = matvec(random.fold_in(key_steps, t), v)
+        w = product(t, v)
         averaging = t >= num_steps
         total += jnp.where(averaging, tree_dot(v, w), 0.0)
         v = jax.tree.map(lambda a, b: jnp.where(averaging, a, b), v, normalize(w))
         return v, total
 
-    v, total = jax.lax.fori_loop(0, num_steps + num_average, step, (v, zero))
+    start = normalize(tree_normal(rng_key, like))
+    zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(like)))
+    v, total = jax.lax.fori_loop(0, num_steps + num_average, step, (start, zero))
     return jnp.abs(total) / num_average, v

@@ -26,6 +26,8 @@ from jax import random
 from numpyro import handlers
 from numpyro.infer.util import constrain_fn, potential_energy
 
+from numpyro_pl.dynamics.random_bits import random_words
+
 __all__ = [
     "FullDataModel",
     "IndexedModel",
@@ -241,7 +243,7 @@ class MinibatchPotential:
         """
         plates = sorted(self.plates.items())
         total = sum(p.subsample_size for _, p in plates)
-        words = random.bits(rng_key, (num, total), jnp.uint32)
+        words = random_words(rng_key, num * total).reshape(num, total)
         ends = np.cumsum([p.subsample_size for _, p in plates])
         return {
             name: _below(words[:, end - p.subsample_size : end], p.size)

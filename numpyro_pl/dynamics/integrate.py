@@ -89,13 +89,12 @@ def integrate(
     key_batch, key_noise = random.split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
     batch_at = lambda t: jax.tree.map(lambda b: b[t], batches)  # noqa: E731
-    keys = random.split(key_noise, num_steps)
     rate = 1.0 - (1.0 - variance_rate) ** measure_every
 
     def plain_step(t, carry):
         x, u, variance = carry
         g = gradient.grad(x, batch_at(t))
-        x, u = dynamics.advance(keys[t], x, u, g, step_size, variance, noise)
+        x, u = dynamics.advance(key_noise, t, x, u, g, step_size, variance, noise)
         return x, u, variance
 
     def measured_step(t, x, u, variance):
@@ -106,7 +105,7 @@ def integrate(
             g = jax.tree.map(lambda a, b: 0.5 * (a + b), first, second)
             new = half_difference_variance(first, second, gradient.fraction)
         temperature = dynamics.kinetic_temperature(u, g, step_size, variance)
-        x, u = dynamics.advance(keys[t], x, u, g, step_size, variance, noise)
+        x, u = dynamics.advance(key_noise, t, x, u, g, step_size, variance, noise)
         if gradient.halves is not None:
             # After the step: a variance that knows this step's own noise would
             # correlate with it and bias the thermostat.

@@ -16,7 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax, random
+from jax import lax
+
+from numpyro_pl.dynamics.random_bits import normals, random_words
 
 __all__ = [
     "NOISES",
@@ -86,41 +88,41 @@ def _split_flat(flat: jax.Array, shapes: list[tuple[int, ...]]) -> list[jax.Arra
     ]
 
 
-def scaled_noise(kind: str, rng_key: jax.Array, scale: Tree) -> Tree:
+def scaled_noise(kind: str, rng_key: jax.Array, scale: Tree, stream: Any = 0) -> Tree:
     """
-    Independent increments of mean zero and standard deviation `scale`. One call of the
-    random number generator serves the whole tree: each call is a few hundred operations
-    of the compiled program.
+    Independent increments of mean zero and standard deviation `scale`.
 
     :param str kind: `"gaussian"` or `"signs"`.
-    :param rng_key: a PRNG key.
+    :param rng_key: a PRNG key, see :func:`~numpyro_pl.dynamics.random_bits.random_words`.
     :param scale: tree of standard deviations, >= 0.
+    :param stream: other streams of the same key are independent (the step number).
     :return: a tree like `scale`.
     """
     leaves, treedef = jax.tree.flatten(scale)
     if kind == "gaussian":
         size = sum(x.size for x in leaves)
-        flat = random.normal(rng_key, (size,), jnp.result_type(*leaves))
-        normals = _split_flat(flat, [x.shape for x in leaves])
+        flat = normals(rng_key, size, jnp.result_type(*leaves), stream)
+        values = _split_flat(flat, [x.shape for x in leaves])
         return treedef.unflatten(
-            [x * r.astype(x.dtype) for x, r in zip(leaves, normals, strict=True)]
+            [x * r.astype(x.dtype) for x, r in zip(leaves, values, strict=True)]
         )
     shapes = [_word_shape(x.shape) for x in leaves]
     size = sum(math.prod(s) for s in shapes)
-    words = _split_flat(random.bits(rng_key, (size,), jnp.uint32), shapes)
+    words = _split_flat(random_words(rng_key, size, stream), shapes)
     return treedef.unflatten(
         [_flip(x, _unpack(w, x.shape)) for x, w in zip(leaves, words, strict=True)]
     )
 
 
-def tree_normal(rng_key: jax.Array, like: Tree) -> Tree:
+def tree_normal(rng_key: jax.Array, like: Tree, stream: Any = 0) -> Tree:
     """Independent standard normal values in the shape of `like`."""
-    return scaled_noise("gaussian", rng_key, jax.tree.map(jnp.ones_like, like))
+    ones = jax.tree.map(jnp.ones_like, like)
+    return scaled_noise("gaussian", rng_key, ones, stream)
 
 
-def tree_signs(rng_key: jax.Array, like: Tree) -> Tree:
+def tree_signs(rng_key: jax.Array, like: Tree, stream: Any = 0) -> Tree:
     """Independent random signs in the shape of `like`."""
-    return scaled_noise("signs", rng_key, jax.tree.map(jnp.ones_like, like))
+    return scaled_noise("signs", rng_key, jax.tree.map(jnp.ones_like, like), stream)
 
 
 def half_difference_variance(first: Tree, second: Tree, fraction: float = 1.0) -> Tree:

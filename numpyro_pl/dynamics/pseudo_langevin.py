@@ -105,18 +105,20 @@ class PseudoLangevinDynamics:
 
     def advance(
         self,
-        rng_key,
+        rng_key: jax.Array,
+        t,
         x: Tree,
         u: Tree,
         grad: Tree,
         step_size: Tree,
         variance: Tree,
-        noise,
+        noise: str,
     ) -> tuple[Tree, Tree]:
         """
         One step, from one gradient to the next.
 
         :param rng_key: a PRNG key.
+        :param t: number of the step: the stream of random numbers.
         :param x: position where `grad` was taken.
         :param u: displacement `h p / M` of the step before.
         :param grad: minibatch gradient of the potential at `x`.
@@ -136,6 +138,7 @@ class PseudoLangevinDynamics:
                 step_size,
                 variance,
             ),
+            stream=t,
         )
         u = jax.tree.map(
             lambda u, g, a, r: c * u - a * g + r, u, grad, step_size, kicks

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.flatten_util import ravel_pytree
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from numpyro.infer.util import initialize_model
 from numpyro.util import identity
 

@@ -1,0 +1,26 @@
+"""Fixtures shared by the tests."""
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+
+def linear_model(x, y, batch=100):
+    """Linear regression with unit noise and prior; conjugate."""
+    prior = dist.Normal(0, 1).expand([x.shape[1]]).to_event(1)
+    w = numpyro.sample("w", prior)
+    with numpyro.plate("data", x.shape[0], subsample_size=batch):
+        xb = numpyro.subsample(x, event_dim=1)
+        yb = numpyro.subsample(y, event_dim=0)
+        numpyro.sample("y", dist.Normal(xb @ w, 1.0), obs=yb)
+
+
+@pytest.fixture(scope="session")
+def regression():
+    """Small regression data: x of shape (600, 3), y of shape (600,)."""
+    key_x, key_y = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(key_x, (600, 3))
+    y = x @ jnp.array([1.0, 0.0, -1.0]) + jax.random.normal(key_y, (600,))
+    return x, y

@@ -1,0 +1,185 @@
+"""Bad input: each error names the mistake and the remedy, before sampling starts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from conftest import linear_model
+from numpyro.infer import MCMC
+
+from numpyro_pl import PseudoLangevin
+
+
+def run(model, *args, init_params=None, **kwargs):
+    mcmc = MCMC(PseudoLangevin(model), num_warmup=1, num_samples=1, progress_bar=False)
+    mcmc.run(jax.random.key(0), *args, init_params=init_params, **kwargs)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.5, float("nan"), "0.1"])
+def test_noise_fraction_outside_its_range(value):
+    with pytest.raises(ValueError, match=r"noise_fraction must be in \(0, 1\]"):
+        PseudoLangevin(linear_model, noise_fraction=value)
+
+
+@pytest.mark.parametrize("name", ["temperature", "friction", "max_frequency"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), None])
+def test_settings_that_must_be_positive(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        PseudoLangevin(linear_model, **{name: value})
+
+
+def test_max_frequency_beyond_stability():
+    with pytest.raises(ValueError, match="max_frequency must be positive and below 2"):
+        PseudoLangevin(linear_model, max_frequency=2.0)
+
+
+@pytest.mark.parametrize("value", [0, -3, 2.5, True])
+def test_num_steps_must_be_a_positive_whole_number(value):
+    with pytest.raises(ValueError, match="num_steps must be a positive whole number"):
+        PseudoLangevin(linear_model, num_steps=value)
+
+
+def test_unknown_noise():
+    with pytest.raises(ValueError, match="noise must be one of"):
+        PseudoLangevin(linear_model, noise="uniform")
+
+
+def test_neither_or_both_of_model_and_potential():
+    with pytest.raises(ValueError, match="neither of `model` and `potential_fn`"):
+        PseudoLangevin()
+    with pytest.raises(ValueError, match="both of `model` and `potential_fn`"):
+        PseudoLangevin(linear_model, potential_fn=lambda z: 0.0)
+    with pytest.raises(ValueError, match="must be callable"):
+        PseudoLangevin(3)
+
+
+def test_potential_fn_without_initial_values():
+    mcmc = MCMC(
+        PseudoLangevin(potential_fn=lambda z: jnp.sum(z**2)),
+        num_warmup=1,
+        num_samples=1,
+        progress_bar=False,
+    )
+    with pytest.raises(ValueError, match="init_params must be given"):
+        mcmc.run(jax.random.key(0))
+
+
+def test_local_latent_site(regression):
+    def model(x):
+        with numpyro.plate("data", x.shape[0], subsample_size=10):
+            numpyro.sample("local", dist.Normal(0, 1))
+
+    with pytest.raises(
+        ValueError, match="'local' is inside the subsampled plate 'data'"
+    ):
+        run(model, regression[0])
+
+
+def test_observed_site_without_data(regression):
+    def model(x, y):
+        w = numpyro.sample("w", dist.Normal(0, 1))
+        with numpyro.plate("data", x.shape[0], subsample_size=10):
+            numpyro.sample("y", dist.Normal(w, 1), obs=y)
+
+    with pytest.raises(ValueError, match="its value was None: pass the data"):
+        run(model, regression[0], None)
+
+
+def test_discrete_latent_site(regression):
+    def model(y):
+        k = numpyro.sample("k", dist.Bernoulli(0.5))
+        w = numpyro.sample("w", dist.Normal(0, 1))
+        with numpyro.plate("data", y.shape[0], subsample_size=10):
+            yb = numpyro.subsample(y, event_dim=0)
+            numpyro.sample("y", dist.Normal(w + k, 1), obs=yb)
+
+    with pytest.raises(ValueError, match="'k' is discrete"):
+        run(model, regression[1])
+
+
+def test_no_latent_site(regression):
+    def model(y):
+        numpyro.sample("y", dist.Normal(0, 1).expand(y.shape), obs=y)
+
+    with pytest.raises(ValueError, match="no latent sample sites"):
+        run(model, regression[1])
+
+
+def test_subsample_size(regression):
+    with pytest.raises(ValueError, match="more than its size 600"):
+        run(linear_model, *regression, batch=601)
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        run(linear_model, *regression, batch=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_data_that_is_not_finite(regression, value):
+    x, y = regression
+    with pytest.raises(ValueError, match=r"positional argument 0 \(1 of 1800 values\)"):
+        run(linear_model, x.at[590, 1].set(value), y)
+
+    def by_name(x, labels):
+        linear_model(x, labels)
+
+    with pytest.raises(ValueError, match=r"keyword argument labels \(2 of 600"):
+        run(by_name, x, labels=y.at[:2].set(value))
+
+
+def test_initial_position_that_is_not_finite(regression):
+    with pytest.raises(ValueError, match="not finite at the initial position.* w"):
+        run(linear_model, *regression, init_params={"w": jnp.full(3, jnp.nan)})
+
+
+def test_initial_position_of_the_wrong_sites(regression):
+    with pytest.raises(ValueError, match=r"for the sites \['w'\], got \['v'\]"):
+        run(linear_model, *regression, init_params={"v": jnp.zeros(3)})
+
+
+def test_masked_missing_values_are_no_error(regression):
+    """NaN in the data is refused only where it reaches the potential."""
+    x, y = regression
+    y = y.at[0].set(jnp.nan)
+
+    def model(x, y):
+        w = numpyro.sample("w", dist.Normal(0, 1).expand([3]).to_event(1))
+        with numpyro.plate("data", x.shape[0], subsample_size=100):
+            xb = numpyro.subsample(x, event_dim=1)
+            yb = numpyro.subsample(y, event_dim=0)
+            seen = ~jnp.isnan(yb)
+            with numpyro.handlers.mask(mask=seen):
+                yb = jnp.where(seen, yb, 0.0)
+                numpyro.sample("y", dist.Normal(xb @ w, 1.0), obs=yb)
+
+    run(model, x, y)
+
+
+def test_arrays_of_different_length_under_one_plate(regression):
+    x, y = regression
+    with pytest.raises(ValueError, match="needs the plate's length"):
+        run(linear_model, x, y[:-1])
+
+
+@pytest.mark.parametrize("length", [599, 601])
+def test_indexed_arrays_of_different_length(length):
+    """`y[ind]` is silently clamped by JAX where y is too short."""
+
+    def model(x, y):
+        w = numpyro.sample("w", dist.Normal(0, 1))
+        with numpyro.plate("data", x.shape[0], subsample_size=10) as ind:
+            numpyro.sample("y", dist.Normal(w * x[ind], 1.0), obs=y[ind])
+
+    with pytest.raises(ValueError, match=f"indexed by plate 'data'.*length {length}"):
+        run(model, jnp.ones(600), jnp.zeros(length))
+
+
+def test_lookup_of_group_effects_is_no_error():
+    """An array indexed by the values of an indexed array may have any length."""
+
+    def model(group, y):
+        effect = numpyro.sample("effect", dist.Normal(0, 1).expand([5]).to_event(1))
+        with numpyro.plate("data", 600, subsample_size=10) as ind:
+            numpyro.sample("y", dist.Normal(effect[group[ind]], 1.0), obs=y[ind])
+
+    run(model, jnp.arange(600) % 5, jnp.zeros(600))
