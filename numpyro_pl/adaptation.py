@@ -37,6 +37,7 @@ __all__ = [
     "estimate_noise",
     "event_draws",
     "noise_eigenvalue",
+    "variance_weight",
 ]
 
 Tree = Any
@@ -82,8 +83,29 @@ def event_draws(num_warmup: int) -> np.ndarray:
 
 
 def burn_in_end(num_warmup: int) -> int:
-    """Draw at which the noise fraction goes to the user's, and the step sizes with it."""
+    """Draw at which the noise fraction, and the step sizes with it, go to the user's."""
     return int(0.5 * num_warmup)
+
+
+def variance_weight(i, num_warmup: int, num_steps: int, rate: float):
+    """
+    Number of minibatches that the running noise variance averages at draw `i`.
+
+    The noise of a neural network depends on which points are badly fitted at the moment,
+    and step sizes set from the noise of one moment leave coordinates that the minibatches
+    alone overheat at another. So between half and nine tenths of warmup the variance is
+    averaged over all of that time. Before, it forgets fast; afterwards it follows the
+    chain with the user's rate.
+
+    :param i: number of the draw.
+    :param int num_warmup: number of warmup draws.
+    :param int num_steps: integrator steps per draw.
+    :param float rate: rate per step of the running variance after warmup.
+    """
+    start, stop = burn_in_end(num_warmup), int(event_draws(num_warmup)[-1])
+    averaged = 1.0 / rate + num_steps * jnp.maximum(i - start, 0)
+    weight = jnp.where(i < start, jnp.minimum(100.0, 1.0 / rate), averaged)
+    return jnp.where(i > stop, 1.0 / rate, weight)
 
 
 def estimate_noise(
@@ -137,6 +159,7 @@ def adapt(
     variance: Tree,
     noise_fraction,
     num_batches: int,
+    weight,
 ) -> AdaptResult:
     """
     Set the step sizes from the noise and the curvature at `z`.
@@ -148,11 +171,13 @@ def adapt(
     :param variance: running noise variance; NaN where there is none yet.
     :param noise_fraction: wanted share of the thermostat's noise.
     :param int num_batches: minibatches of the noise measurement.
+    :param weight: minibatches that the running variance has averaged.
     """
     key_noise, key_batch, key_probe, key_power = random.split(rng_key, 4)
     fresh = estimate_noise(key_noise, gradient, z, num_batches)
+    share = num_batches / (num_batches + weight)
     fresh = jax.tree.map(
-        lambda v, f: jnp.where(jnp.isnan(v), f, 0.5 * (v + f)), variance, fresh
+        lambda v, f: jnp.where(jnp.isnan(v), f, v + share * (f - v)), variance, fresh
     )
     fresh = jax.tree.map(_finite(0.0), fresh)
 

@@ -229,6 +229,11 @@ class LangevinKernel(MCMCKernel):
             )
         )
 
+    def _variance_weight(self, binding: Binding, i):
+        return adaptation.variance_weight(
+            i, self._num_warmup, self._steps(binding), self._variance_rate
+        )
+
     @property
     def _noise_fraction(self) -> float:
         return self.dynamics.noise_fraction
@@ -276,7 +281,7 @@ class LangevinKernel(MCMCKernel):
             pack(state.noise_variance),
             num_steps=num_steps,
             measure_every=measured_steps(num_steps, size, gradient.always_halves),
-            variance_rate=jnp.where(burning, 0.01, self._variance_rate),
+            variance_rate=1.0 / self._variance_weight(binding, i),
             noise=resolve_noise(self._noise, state.z),
         )
         z, u, variance = unpack(z), unpack(u), unpack(variance)
@@ -333,6 +338,7 @@ class LangevinKernel(MCMCKernel):
             jax.tree.map(lambda v: jnp.where(i == 0, jnp.nan, v), old),
             jnp.where(burning, self._burn_in_fraction, self._noise_fraction),
             self._noise_batches(binding),
+            self._variance_weight(binding, i),
         )
         u = self.dynamics.draw_displacement(key_u, step_size)
         return state._replace(
