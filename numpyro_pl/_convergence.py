@@ -5,9 +5,9 @@
 Convergence measures of many scalars at once.
 
 ArviZ computes the same measures one scalar at a time, which takes minutes for the
-weights of a network. Here all scalars go through one sort and one Fourier transform, in
-chunks that bound the memory, and no name of ArviZ is used, so that its versions 0.2x and
-1.x give the same figures.
+weights of a network. Here all scalars go through one sort and one Fourier transform,
+in chunks that bound the memory, and no name of ArviZ is used, so that its versions 0.2x
+and 1.x give the same figures.
 """
 
 from collections.abc import Callable
@@ -150,7 +150,7 @@ def _summarize(x: Array) -> tuple[Array, ...]:
 
 
 def _split(x: Array) -> Array:
-    """(scalars, chain, draw) -> (scalars, 2 chain, draw // 2), without a middle draw."""
+    """(scalars, chain, draw) to (scalars, 2 chain, draw // 2); odd draws lose one."""
     half = x.shape[-1] // 2
     return np.concatenate([x[..., :half], x[..., -half:]], axis=1)
 
@@ -194,7 +194,7 @@ def _effective_sample_size(x: Array) -> Array:
     means = x.mean(-1)
     padded = fft.next_fast_len(2 * num_draws, real=True)
     spectrum = fft.rfft(x - means[..., None], n=padded, axis=-1)
-    # The autocovariance is linear in the power: one inverse transform serves all chains.
+    # Autocovariance is linear in the power: one inverse transform serves all chains.
     power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(1)
     autocovariance = fft.irfft(power, n=padded, axis=-1)[:, :num_draws] / num_draws
 

@@ -45,8 +45,8 @@ def posterior_draws(
     else:
         raise TypeError(
             f"the {name} is a {type(source).__name__}. Pass an MCMC that has run, an "
-            "ArviZ InferenceData or DataTree, or a dict of arrays (chain, draw, ...) by "
-            "site name."
+            "ArviZ InferenceData or DataTree, or a dict of arrays (chain, draw, ...) "
+            "by site name."
         )
     if not draws:
         raise ValueError(f"the {name} holds no sites.")
