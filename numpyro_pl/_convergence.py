@@ -185,7 +185,7 @@ def _rank_rhat(split: Array) -> tuple[Array, Array]:
 def _effective_sample_size(x: Array) -> Array:
     """
     Effective sample size from autocorrelations averaged over chains, truncated by
-    Geyer's initial monotone sequence (arXiv:1903.08008, section 3.2).
+    Geyer's initial monotone sequence, as in arXiv:1903.08008.
 
     :param x: array of shape (scalars, chain, draw).
     """

@@ -245,13 +245,13 @@ def expected_calibration_error(probs: Any, labels: Any, num_bins: int = 15) -> f
     Mean distance between confidence and accuracy over bins of confidence, weighted by
     the number of test points in each.
 
-    It is biased upwards: a perfectly calibrated classifier on n points scores about
-    `sqrt(num_bins / n)` times a constant below one half.
+    It is biased upwards: chance alone gives a perfectly calibrated classifier up to
+    about `0.4 sqrt(num_bins / n)` on n points.
 
     **References:**
 
     1. *On calibration of modern neural networks*, C. Guo, G. Pleiss, Y. Sun,
-       K. Q. Weinberger (2017), arXiv:1706.04599, eq. 3.
+       K. Q. Weinberger (2017), arXiv:1706.04599.
 
     :param probs: class probabilities of shape (..., points, classes); axes before the
         last two are draws and are averaged.
