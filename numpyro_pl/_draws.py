@@ -73,7 +73,7 @@ def scalar_names(site: str, shape: tuple[int, ...]) -> list[str]:
 def _from_mcmc(mcmc: Any, name: str) -> dict[str, Any]:
     try:
         draws = mcmc.get_samples(group_by_chain=True)
-    except (AttributeError, KeyError, TypeError) as e:
+    except (AssertionError, KeyError, TypeError) as e:
         raise ValueError(
             f"the {name} is an MCMC without draws: call its run(...) first."
         ) from e
