@@ -74,7 +74,7 @@ def compare(
     """
     Compare two posteriors scalar by scalar, in the sites that both have.
 
-    The columns of the table:
+    The columns of the table, whose differences are posterior minus reference:
 
     - **mean**, **mean_ref**, **sd**, **sd_ref** - moments over all chains and draws.
     - **mean_diff_sd** - difference of the means in units of `sd_ref`: the bias.

@@ -77,7 +77,7 @@ def plot_traces(
             one.plot(index, chain, linewidth=0.8, alpha=0.8)
         if name in targets:
             one.axhline(targets[name], label="target", **TARGET_LINE)
-            one.legend(loc="upper right", frameon=False)
+            _legend_above(one)
         one.set_ylabel(name)
         one.margins(x=0.01)
     axes[-1].set_xlabel("draw")
@@ -92,7 +92,8 @@ def plot_temperature(
 ) -> Any:
     """
     Kinetic temperature by draw (thin) and its mean so far (bold), which settles at the
-    target where the sampler is right.
+    target where the sampler is right. The legend gives the mean over all chains and
+    draws.
 
     :param temperature: array of shape (chain, draw), or (draw,) for one chain, or
         (chain, draw, groups); or an `MCMC` that was run with
@@ -120,7 +121,7 @@ def plot_temperature(
         labels = [f"group {i}" for i in range(groups)] if names is None else list(names)
         values = np.moveaxis(values, -1, 0)
     else:
-        labels = [""] if names is None else list(names)
+        labels = ["mean so far"] if names is None else list(names)
         values = _as_trace(values, "temperature")[None]
     if len(labels) != groups:
         raise ValueError(f"{len(labels)} names for {groups} groups of parameters.")
@@ -141,14 +142,14 @@ def plot_temperature(
                 np.cumsum(chain) / index,
                 color=color,
                 linewidth=1.8,
-                label=label if label and number == 0 else None,
+                label=f"{label} ({chains.mean():.3f})" if number == 0 else None,
             )
     for i, mark in enumerate(marks):
         ax.axhline(mark, label="target" if i == 0 else None, **TARGET_LINE)
     ax.set_xlabel("draw")
     ax.set_ylabel("kinetic temperature")
     ax.margins(x=0.01)
-    ax.legend(loc="upper right", frameon=False)
+    _legend_above(ax)
     return ax
 
 
@@ -193,8 +194,8 @@ def plot_calibration(
 ) -> Any:
     """
     Accuracy by confidence of several classifiers, with their expected calibration
-    errors in the legend. Bars are two binomial standard errors; a calibrated classifier
-    lies on the diagonal.
+    errors in the legend. A calibrated classifier lies on the diagonal; bars are twice
+    the binomial standard error that it would have.
 
     :param probs_by_name: class probabilities of shape (..., points, classes), by name
         of the classifier; axes before the last two are draws and are averaged.
@@ -222,11 +223,11 @@ def plot_calibration(
     for name, curve in curves.items():
         error = expected_calibration_error(averaged[name], labels, num_bins)
         some = curve.counts > 0
-        share, count = curve.accuracy[some], curve.counts[some]
+        confidence, count = curve.confidence[some], curve.counts[some]
         ax.errorbar(
-            curve.confidence[some],
-            share,
-            yerr=2 * np.sqrt(share * (1 - share) / count),
+            confidence,
+            curve.accuracy[some],
+            yerr=2 * np.sqrt(confidence * (1 - confidence) / count),
             marker="o",
             markersize=4,
             linewidth=1.2,
@@ -256,6 +257,17 @@ def _axes(ax: Any, square: bool = False) -> Any:
         return ax
     figsize = (4.8, 4.8) if square else (7.0, 3.2)
     return _pyplot().subplots(figsize=figsize, layout="constrained")[1]
+
+
+def _legend_above(ax: Any) -> None:
+    # Traces fill the axes from side to side: inside, a legend always covers some.
+    ax.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=4,
+        frameon=False,
+        borderaxespad=0.1,
+    )
 
 
 def _unit_square(ax: Any) -> None:

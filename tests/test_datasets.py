@@ -5,12 +5,16 @@ import sys
 
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 from jax import random
+from numpyro.infer import MCMC, NUTS
 from scipy.stats import binom, chi2
 from sklearn.datasets import load_digits
 
 from numpyro_pl.datasets import digits, kspin, linear_regression, two_spirals
+from numpyro_pl.diagnostics import compare
 
 
 def same(a, b):
@@ -118,6 +122,27 @@ def test_true_coefficients_are_draws_of_the_posterior():
         total += error @ np.linalg.solve(data.posterior_covariance, error)
     low, high = chi2(180).ppf([5e-5, 1 - 5e-5])
     assert low < total < high
+
+
+@pytest.mark.statistical
+def test_posterior_is_that_of_the_model_in_numpyro():
+    data = linear_regression(
+        random.key(10), 40, 3, correlation=0.5, noise_sd=0.5, prior_sd=2.0
+    )
+
+    def model(x, y):
+        w = numpyro.sample("w", dist.Normal(0, data.prior_sd).expand([3]).to_event(1))
+        numpyro.sample("y", dist.Normal(x @ w, data.noise_sd), obs=y)
+
+    mcmc = MCMC(NUTS(model), num_warmup=500, num_samples=4000, progress_bar=False)
+    mcmc.run(random.key(11), data.x, data.y)
+    exact = np.random.default_rng(12).multivariate_normal(
+        data.posterior_mean, data.posterior_covariance, size=20000
+    )
+    table = compare(mcmc, {"w": exact[None]})
+    # Six standard normal values: one beyond 4.5 once in 25,000.
+    assert (table[["z_mean", "z_sd"]].abs() < 4.5).all(axis=None)
+    assert (table["ess_bulk"] > 1000).all()
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.9])

@@ -343,6 +343,8 @@ def test_constant_parameters():
     assert row["z_mean"] == row["z_sd"] == row["wasserstein_sd"] == 0.0
     assert row["sd"] == 0.0
     assert row["sd_ratio"] == 1.0
+    # All draws, but for the middle one of each odd chain.
+    assert (row["ess_bulk"], row["ess_bulk_ref"]) == (60, 120)
     assert np.isnan(row["r_hat"])
     row = compare({"x": same}, {"x": other + 1}).loc["x"]
     assert row["z_mean"] == row["mean_diff_sd"] == -np.inf

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from numpyro_pl import plots
-from numpyro_pl.diagnostics import expected_calibration_error, total_variation
+from numpyro_pl.diagnostics import (
+    calibration_curve,
+    expected_calibration_error,
+    total_variation,
+)
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -100,7 +104,8 @@ def test_temperature_of_groups():
     ax = plots.plot_temperature(groups, target=[1, 5], names=["in", "out"], ax=given)
     assert rendered(ax) is given
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert texts == ["in", "out", "target"]
+    means = [CHAINS.mean() + 1, CHAINS.mean() + 5]
+    assert texts == [f"in ({means[0]:.3f})", f"out ({means[1]:.3f})", "target"]
     assert len(y_data(ax)) == 2 * 2 * 3 + 2
     with pytest.raises(ValueError, match="1 names for 2 groups"):
         plots.plot_temperature(groups, names=["in"])
@@ -156,6 +161,11 @@ def test_calibration():
     ax = rendered(plots.plot_calibration(p, LABELS, num_bins=5))
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     errors = [expected_calibration_error(v, LABELS, 5) for v in p.values()]
+    curve = calibration_curve(p["one"], LABELS, 5)
+    some = curve.counts > 0
+    line, *_ = ax.containers[0]
+    np.testing.assert_allclose(line.get_xdata(), curve.confidence[some])
+    np.testing.assert_allclose(line.get_ydata(), curve.accuracy[some])
     assert texts == [f"one (ECE {errors[0]:.3f})", f"two (ECE {errors[1]:.3f})"]
     assert plots.plot_calibration(p, LABELS, ax=ax) is ax
     with pytest.raises(ValueError, match="empty"):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 
+from numpyro_pl._predictive import _map_draws
 from numpyro_pl.diagnostics import (
     accuracy,
     agreement,
@@ -249,14 +250,14 @@ def test_second_call_compiles_nothing(samples):
     assert len(traces) <= 1
 
 
-def test_the_mean_never_holds_all_predictions(samples):
+def test_memory_follows_the_batch():
     # 1,000 draws of (2000, 4) are 32 MB in single precision; a batch of 10 is 0.32 MB.
     draws = {"w": jnp.zeros((1000, 3, 4)), "b": jnp.zeros((1000, 4))}
     x = jnp.zeros((2000, 3))
-    from numpyro_pl._predictive import _map_draws
-
     compiled = _map_draws.lower(classify, draws, x, 10, True).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 4e6
+    compiled = _map_draws.lower(classify, draws, x, 500, False).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes > 12e6
     compiled = _map_draws.lower(classify, draws, x, 10, False).compile()
     assert compiled.memory_analysis().output_size_in_bytes >= 32e6
     assert compiled.memory_analysis().temp_size_in_bytes < 4e6
