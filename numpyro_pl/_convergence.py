@@ -4,10 +4,10 @@
 """
 Convergence measures of many scalars at once.
 
-ArviZ computes the same measures one scalar at a time, which takes minutes for the
-weights of a network. Here all scalars go through one sort and one Fourier transform,
-in chunks that bound the memory, and no name of ArviZ is used, so that its versions 0.2x
-and 1.x give the same figures.
+ArviZ computes the same measures one scalar at a time, which takes several times as
+long. Here all scalars go through one sort and one Fourier transform, in chunks that
+bound the memory, and no name of ArviZ is used, so that its versions 0.2x and 1.x give
+the same figures.
 """
 
 from collections.abc import Callable
