@@ -1,0 +1,151 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Draws by site from whatever holds them.
+
+Knows the containers of ArviZ 0.2x (`InferenceData`) and 1.x (`xarray.DataTree`) by what
+they offer rather than by their class, since no installation has both.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from numpyro_pl._convergence import MIN_DRAWS
+
+__all__ = ["posterior_draws", "scalar_names"]
+
+
+def posterior_draws(
+    source: Any, name: str, group_by_chain: bool = True
+) -> dict[str, np.ndarray]:
+    """
+    Draws of a posterior.
+
+    :param source: a NumPyro `MCMC` that has run, an ArviZ `InferenceData` or
+        `xarray.DataTree` with a group "posterior", an `xarray.Dataset`, or a dict of
+        arrays by site name.
+    :param str name: what to call the source in errors.
+    :param bool group_by_chain: whether the arrays of a dict are (chain, draw, ...)
+        rather than (draw, ...). Other sources know their chains.
+    :return: arrays of shape (chain, draw, ...) by site name.
+    :raises TypeError: for another source, or a site that is not an array of numbers.
+    :raises ValueError: for a source without draws, or with too few, or whose sites
+        differ in their numbers of chains or draws.
+    """
+    grouped = True
+    if hasattr(source, "get_samples"):
+        draws = _from_mcmc(source, name)
+    elif any(hasattr(source, a) for a in ("children", "data_vars", "_groups")):
+        draws = _from_xarray(source, name)
+    elif isinstance(source, Mapping):
+        draws, grouped = dict(source), group_by_chain
+    else:
+        raise TypeError(
+            f"the {name} is a {type(source).__name__}. Pass an MCMC that has run, an "
+            "ArviZ InferenceData or DataTree, or a dict of arrays (chain, draw, ...) "
+            "by site name."
+        )
+    if not draws:
+        raise ValueError(f"the {name} holds no sites.")
+    arrays = {site: _as_array(value, site, name) for site, value in draws.items()}
+    if not grouped:
+        arrays = {site: value[None] for site, value in arrays.items()}
+    _check_shapes(arrays, name, grouped)
+    return arrays
+
+
+def scalar_names(site: str, shape: tuple[int, ...]) -> list[str]:
+    """
+    One name per scalar of a site, in C order: `w[0,1]`; the site's own name if it is a
+    scalar.
+
+    :param str site: site name.
+    :param tuple shape: event shape, without chain and draw axes.
+    """
+    if not shape:
+        return [site]
+    return [f"{site}[{','.join(map(str, index))}]" for index in np.ndindex(*shape)]
+
+
+def _from_mcmc(mcmc: Any, name: str) -> dict[str, Any]:
+    try:
+        draws = mcmc.get_samples(group_by_chain=True)
+    except (AssertionError, KeyError, TypeError) as e:
+        raise ValueError(
+            f"the {name} is an MCMC without draws: call its run(...) first."
+        ) from e
+    if not isinstance(draws, Mapping):
+        raise TypeError(
+            f"the draws of the {name} are a {type(draws).__name__}, not a dict by site "
+            "name (a kernel made from potential_fn rather than a model?). Pass a dict "
+            "{name: array (chain, draw, ...)} instead."
+        )
+    return dict(draws)
+
+
+def _from_xarray(source: Any, name: str) -> dict[str, Any]:
+    if hasattr(source, "_groups"):  # InferenceData
+        dataset = source["posterior"] if "posterior" in source.groups() else None
+    elif "posterior" in getattr(source, "children", ()):
+        dataset = source["posterior"]
+    else:
+        dataset = source
+    if dataset is None or not len(dataset.data_vars):
+        raise ValueError(
+            f'the {name} has no group "posterior". Pass the object that '
+            "arviz.from_numpyro(mcmc) returns."
+        )
+    draws = {}
+    for site, variable in dataset.data_vars.items():
+        if not {"chain", "draw"} <= set(variable.dims):
+            raise ValueError(
+                f"variable '{site}' of the {name} has dimensions {variable.dims}, "
+                'without "chain" and "draw".'
+            )
+        draws[str(site)] = variable.transpose("chain", "draw", ...).to_numpy()
+    return draws
+
+
+def _as_array(value: Any, site: str, name: str) -> np.ndarray:
+    if isinstance(value, Mapping | tuple):
+        raise TypeError(
+            f"site '{site}' of the {name} is a {type(value).__name__}, not an array. "
+            "Give each of its arrays a name of its own."
+        )
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        try:
+            # bfloat16 and its like are extension types to NumPy.
+            array = array.astype(np.float32, casting="safe")
+        except (TypeError, ValueError) as e:
+            raise TypeError(
+                f"site '{site}' of the {name} has dtype {array.dtype}; draws must be "
+                "real numbers."
+            ) from e
+    return array
+
+
+def _check_shapes(arrays: dict[str, np.ndarray], name: str, grouped: bool) -> None:
+    remedy = " Flat draws of shape (draw, ...) take group_by_chain=False."
+    heads = {site: value.shape[:2] for site, value in arrays.items()}
+    for site, head in heads.items():
+        if len(head) < 2:
+            raise ValueError(
+                f"site '{site}' of the {name} has shape {arrays[site].shape}, without "
+                "axes for chains and draws." + remedy
+            )
+        first_site, first = next(iter(heads.items()))
+        if head != first:
+            raise ValueError(
+                f"sites of the {name} differ in (chain, draw): {first} for "
+                f"'{first_site}', {head} for '{site}'." + (remedy if grouped else "")
+            )
+        if head[0] < 1 or head[1] < MIN_DRAWS:
+            raise ValueError(
+                f"site '{site}' of the {name} has {head[0]} chains of {head[1]} draws; "
+                f"at least 1 chain of {MIN_DRAWS} draws is needed."
+                + (remedy if grouped else "")
+            )

@@ -1,0 +1,57 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Time of `compare` and `function_rhat`, and of ArviZ for the same measures on a few of
+the scalars, in one run. Prints seconds, and seconds per scalar relative to ArviZ.
+
+    python tests/benchmarks/diagnostics.py
+"""
+
+import time
+
+import arviz as az
+import numpy as np
+import xarray as xr
+
+from numpyro_pl.diagnostics import compare, function_rhat
+
+NUM_SCALARS, NUM_ARVIZ = 1500, 60
+
+
+def seconds(fn):
+    """Best of three."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        fn()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def main():
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(4, 1000, NUM_SCALARS)).astype("f4") for _ in range(2))
+    few = [
+        xr.Dataset({"x": (("chain", "draw", "i"), v[..., :NUM_ARVIZ])}) for v in (x, y)
+    ]
+
+    def arviz_compare():
+        for v in few:
+            az.rhat(v), az.ess(v), az.mcse(v), az.mcse(v, method="sd")
+
+    print(f"4 chains, 1000 draws, {NUM_SCALARS} scalars ({NUM_ARVIZ} for ArviZ)")
+    for name, mine, theirs in [
+        ("compare", lambda: compare({"x": x}, {"x": y}), arviz_compare),
+        ("function_rhat", lambda: function_rhat(x), lambda: az.rhat(few[0])),
+    ]:
+        t_mine, t_arviz = seconds(mine), seconds(theirs)
+        ratio = (t_arviz / NUM_ARVIZ) / (t_mine / NUM_SCALARS)
+        print(
+            f"{name:14s} {t_mine:6.2f} s; per scalar ArviZ takes {ratio:.1f} times as "
+            f"long ({1e3 * t_arviz / NUM_ARVIZ:.2f} ms)"
+        )
+
+
+if __name__ == "__main__":
+    main()
