@@ -160,6 +160,7 @@ def adapt(
     noise_fraction,
     num_batches: int,
     weight,
+    pool: Callable = lambda tree, how: tree,
 ) -> AdaptResult:
     """
     Set the step sizes from the noise and the curvature at `z`.
@@ -172,6 +173,8 @@ def adapt(
     :param noise_fraction: wanted share of the thermostat's noise.
     :param int num_batches: minibatches of the noise measurement.
     :param weight: minibatches that the running variance has averaged.
+    :param pool: combines a tree over the chains, by `"mean"` or `"max"`: what one chain
+        sees of noise and curvature is a small sample of what it will meet.
     """
     key_noise, key_batch, key_probe, key_power = random.split(rng_key, 4)
     fresh = estimate_noise(key_noise, gradient, z, num_batches)
@@ -179,12 +182,12 @@ def adapt(
     fresh = jax.tree.map(
         lambda v, f: jnp.where(jnp.isnan(v), f, v + share * (f - v)), variance, fresh
     )
-    fresh = jax.tree.map(_finite(0.0), fresh)
+    fresh = pool(jax.tree.map(_finite(0.0), fresh), "mean")
 
     num = CURVATURE_PROBES + POWER_STEPS + POWER_AVERAGE
     product = _hessian_product(gradient, z, key_batch, num)
     rows = hessian_row_norms(product, key_probe, z, CURVATURE_PROBES)
-    rows = jax.tree.map(_finite(jnp.inf), rows)
+    rows = pool(jax.tree.map(_finite(jnp.inf), rows), "max")
     top = jnp.max(jnp.stack([jnp.max(r, initial=0.0) for r in jax.tree.leaves(rows)]))
     # Flat directions (no prior, no data) get a bound relative to the steepest one.
     floor = jnp.where(jnp.isfinite(top) & (top > 0), 1e-8 * top, 1.0)
@@ -201,6 +204,7 @@ def adapt(
     eigenvalue, _ = power_iteration(
         scaled_product, key_power, z, POWER_STEPS, POWER_AVERAGE
     )
+    eigenvalue = pool(eigenvalue, "max")
     excess = eigenvalue / dynamics.max_frequency**2
     shrink = 1.0 / jnp.maximum(jnp.where(jnp.isfinite(excess), excess, 1e4), 1.0)
     step_size = jax.tree.map(lambda a: a * shrink.astype(a.dtype), step_size)

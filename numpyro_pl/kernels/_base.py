@@ -34,6 +34,15 @@ HOT = 100.0
 """A draw whose kinetic temperature exceeds the target's this many times has diverged."""
 
 
+CHAINS = "chains"
+"""Name of the axis of vectorized chains."""
+
+
+def _pool(tree: Any, how: str) -> Any:
+    """Combine a tree over vectorized chains, which then share their step sizes."""
+    return {"mean": lax.pmean, "max": lax.pmax}[how](tree, CHAINS)
+
+
 class LangevinState(NamedTuple):
     """
     State of a chain. Trees are like the position `z`.
@@ -255,9 +264,9 @@ class LangevinKernel(MCMCKernel):
         # All chains are at the same draw; a predicate without chain axis keeps `cond`
         # from computing both branches.
         i = state.i.reshape(-1)[0]
-        map_chains = jax.vmap if batched else identity
+        map_chains = partial(jax.vmap, axis_name=CHAINS) if batched else identity
         events = adaptation.event_draws(self._num_warmup)
-        adapt = map_chains(partial(self._adapt, binding, data, i))
+        adapt = map_chains(partial(self._adapt, binding, data, i, batched))
         state = lax.cond(jnp.any(i == jnp.asarray(events)), adapt, identity, state)
         measure = map_chains(partial(self._measure_eigenvalue, binding, data))
         state = lax.cond(i == int(events[-1]), measure, identity, state)
@@ -325,7 +334,9 @@ class LangevinKernel(MCMCKernel):
             rng_key=key_next,
         )
 
-    def _adapt(self, binding: Binding, data: Data, i, state: LangevinState):
+    def _adapt(
+        self, binding: Binding, data: Data, i, batched: bool, state: LangevinState
+    ):
         key, key_adapt, key_u = random.split(state.rng_key, 3)
         burning = i < adaptation.burn_in_end(self._num_warmup)
         pack, unpack = packing(state.z)
@@ -339,6 +350,7 @@ class LangevinKernel(MCMCKernel):
             jnp.where(burning, self._burn_in_fraction, self._noise_fraction),
             self._noise_batches(binding),
             self._variance_weight(binding, i),
+            _pool if batched else lambda tree, how: tree,
         )
         u = self.dynamics.draw_displacement(key_u, step_size)
         return state._replace(

@@ -82,7 +82,7 @@ class PseudoLangevin(LangevinKernel):
         potential_fn: Callable | None = None,
         num_steps: int | None = None,
         noise_fraction: float = 0.05,
-        friction: float = 0.1,
+        friction: float = 0.02,
         temperature: float = 1.0,
         max_frequency: float = 1.0,
         noise: str = "auto",
