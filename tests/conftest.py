@@ -24,3 +24,11 @@ def regression():
     x = jax.random.normal(key_x, (600, 3))
     y = x @ jnp.array([1.0, 0.0, -1.0]) + jax.random.normal(key_y, (600,))
     return x, y
+
+
+@pytest.fixture(scope="module")
+def quick_compile():
+    """Compile with few optimizations: half the time, for tests that run little."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -16,6 +16,8 @@ from numpyro_pl import PseudoLangevin
 
 FIELDS = ("potential_energy", "kinetic_temperature", "noise_fraction", "diverging")
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def make(model=linear_model, warmup=20, samples=10, chains=1, kernel=None, **kwargs):
     kwargs.setdefault("progress_bar", False)
@@ -104,10 +106,15 @@ def test_step_sizes_are_fixed_after_warmup(regression):
     assert (np.asarray(mcmc.last_state.noise_variance["w"]) > 0).all()
 
 
-def test_nothing_recompiles(regression, caplog):
-    """A second run, on other data of the same shape, compiles nothing."""
+def test_nothing_recompiles(regression, caplog, monkeypatch):
+    """
+    Neither draws nor a second run on other data of the same shape compile anything. (The
+    loop that NumPyro builds without a progress bar is compiled anew at each run, for its
+    own kernels too; with one, its draws are dispatched one by one.)
+    """
+    monkeypatch.delenv("CI", raising=False)
     x, y = regression
-    mcmc = make(samples=5, jit_model_args=True)
+    mcmc = make(samples=5, jit_model_args=True, progress_bar=True)
     mcmc.run(jax.random.key(0), x, y)
     first = draws(mcmc)
     second, third = (x + 1.0, y * 2.0), (x - 1.0, y * 3.0)
@@ -151,7 +158,9 @@ def test_divergence_is_flagged_and_survived():
     assert f"{count} of 200" in str(w[0].message)
     z = np.asarray(mcmc.get_samples())
     assert np.isfinite(z).all()
-    assert len(np.unique(z[:, 0])) == 200 - count + (z[0, 0] == 0)
+    # A diverged draw repeats the one before it (the first: the end of warmup).
+    diverged = np.asarray(mcmc.get_extra_fields()["diverging"])
+    np.testing.assert_array_equal(np.diff(z[:, 0]) == 0, diverged[1:])
     # A resumed run counts its own divergences alone.
     mcmc.post_warmup_state = mcmc.last_state
     with pytest.warns(UserWarning, match="of 200 draws diverged") as again:
@@ -187,13 +196,14 @@ def test_full_batch_gaussian_from_a_potential():
 def site_zoo(x, y):
     """Constrained, hierarchical, deterministic sites; an input column of zeros."""
     scale = numpyro.sample("scale", dist.HalfNormal(1.0))
-    prior = dist.Normal(0, scale).expand([x.shape[1]]).to_event(1)
-    w = numpyro.sample("w", prior)
+    w = numpyro.sample("w", dist.Normal(0, scale).expand([3]).to_event(1))
+    idle = numpyro.sample("idle", dist.Normal(0, 1).expand([2]).to_event(1))
     shares = numpyro.sample("shares", dist.Dirichlet(jnp.ones(3)))
     sigma = numpyro.sample("sigma", dist.LogNormal(0.0, 0.5))
     numpyro.deterministic("norm", jnp.sqrt(w @ w))
     with numpyro.plate("data", x.shape[0], subsample_size=60) as ind:
-        mean = numpyro.deterministic("mean", x[ind] @ w + shares[0])
+        both = jnp.concatenate([w, idle])
+        mean = numpyro.deterministic("mean", x[ind] @ both + shares[0])
         numpyro.sample("y", dist.Normal(mean, sigma), obs=y[ind])
     numpyro.deterministic("residual", y[ind].mean())
 
@@ -205,7 +215,7 @@ def test_sites_of_all_kinds_with_default_settings(regression):
     mcmc.run(jax.random.key(0), x, y, extra_fields=FIELDS)
     z = mcmc.get_samples()
     # Values that depend on the minibatch are not returned.
-    assert set(z) == {"scale", "w", "shares", "sigma", "norm"}
+    assert set(z) == {"scale", "w", "idle", "shares", "sigma", "norm"}
     assert (z["scale"] > 0).all()
     np.testing.assert_allclose(z["shares"].sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(z["norm"], jnp.linalg.norm(z["w"], axis=-1), rtol=1e-5)
@@ -213,8 +223,8 @@ def test_sites_of_all_kinds_with_default_settings(regression):
     assert not fields["diverging"].any()
     assert abs(float(fields["kinetic_temperature"].mean()) - 1) < 0.05
     assert 0.9 < float(z["sigma"].mean()) < 1.1
-    # Columns without data keep their prior spread, here about the scale.
-    assert float(z["w"][:, 3:].std()) > 0.3 * float(z["scale"].mean())
+    # Coefficients of columns without data keep their prior spread.
+    assert 0.7 < float(z["idle"].std()) < 1.3
 
 
 def test_model_that_looks_at_the_values_of_its_data(regression):
