@@ -55,7 +55,8 @@ def random_words(rng_key: jax.Array, size: int, stream: Any = 0) -> jax.Array:
     data = random.key_data(rng_key).astype(jnp.uint32)
     key = (data[0], data[1])
     for i in range(2, data.shape[0], 2):
-        key = (key[0] ^ data[i], key[1] ^ data[i + 1])
+        # Hashed, not combined by exclusive or: keys of `rbg` repeat their halves.
+        key = threefry_2x32(key, (data[i], data[i + 1]))
     position = lax.iota(jnp.uint32, -(-size // 2))
     x0, x1 = threefry_2x32(key, (position, jnp.asarray(stream).astype(jnp.uint32)))
     return jnp.concatenate([x0, x1])[:size]

@@ -1,0 +1,322 @@
+"""The kernel inside NumPyro's MCMC: chain methods, fields, resume, divergences."""
+
+import logging
+import pickle
+
+from conftest import linear_model
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from numpyro.infer import MCMC, init_to_median
+import pytest
+
+from numpyro_pl import PseudoLangevin
+
+FIELDS = ("potential_energy", "kinetic_temperature", "noise_fraction", "diverging")
+
+
+def make(model=linear_model, warmup=20, samples=10, chains=1, kernel=None, **kwargs):
+    kwargs.setdefault("progress_bar", False)
+    kwargs.setdefault("chain_method", "vectorized")
+    kernel = PseudoLangevin(model, **(kernel or {}))
+    return MCMC(
+        kernel, num_warmup=warmup, num_samples=samples, num_chains=chains, **kwargs
+    )
+
+
+def draws(mcmc):
+    return np.asarray(mcmc.get_samples(group_by_chain=True)["w"])
+
+
+@pytest.fixture(scope="module")
+def reference(regression):
+    """One run of two vectorized chains, shared by several tests."""
+    mcmc = make(chains=2)
+    mcmc.run(jax.random.key(0), *regression, extra_fields=FIELDS)
+    return mcmc
+
+
+def test_fields(reference, regression):
+    fields = reference.get_extra_fields(group_by_chain=True)
+    assert set(fields) == set(FIELDS)
+    assert all(v.shape == (2, 10) for v in fields.values())
+    assert draws(reference).shape == (2, 10, 3)
+    # The potential energy is that of the full data at the draw.
+    w = reference.last_state.z["w"][0]
+    x, y = regression
+    exact = (
+        0.5 * jnp.sum((y - x @ w) ** 2) + 0.5 * w @ w + 603 / 2 * jnp.log(2 * jnp.pi)
+    )
+    np.testing.assert_allclose(fields["potential_energy"][0, -1], exact, rtol=1e-5)
+
+
+def test_diverging_is_collected_by_default(regression):
+    mcmc = make(samples=3)
+    mcmc.run(jax.random.key(0), *regression)
+    assert set(mcmc.get_extra_fields()) == {"diverging"}
+
+
+def test_sequential_chains_with_progress_bar_and_thinning(regression, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    mcmc = make(chains=2, chain_method="sequential", progress_bar=True, thinning=2)
+    mcmc.run(jax.random.key(0), *regression)
+    assert draws(mcmc).shape == (2, 5, 3)
+    plain = make(chains=2, chain_method="sequential")
+    plain.run(jax.random.key(0), *regression)
+    np.testing.assert_allclose(draws(mcmc), draws(plain)[:, 1::2], rtol=1e-5)
+    text = plain.sampler.get_diagnostics_str(
+        jax.tree.map(lambda x: x[0], plain.last_state)
+    )
+    assert text.startswith("temperature=")
+    assert "noise=" in text
+    assert text.endswith("divergences=0")
+
+
+@pytest.mark.devices
+def test_parallel_chains(regression):
+    mcmc = make(chains=2, chain_method="parallel")
+    mcmc.run(jax.random.key(0), *regression, extra_fields=FIELDS)
+    sequential = make(chains=2, chain_method="sequential")
+    sequential.run(jax.random.key(0), *regression)
+    np.testing.assert_allclose(draws(mcmc), draws(sequential), rtol=1e-4, atol=1e-5)
+
+
+def test_resume_is_bit_identical_also_after_pickling(regression):
+    whole = make(samples=12, chains=2)
+    whole.run(jax.random.key(0), *regression)
+    first = make(samples=6, chains=2)
+    first.run(jax.random.key(0), *regression)
+    np.testing.assert_array_equal(draws(first), draws(whole)[:, :6])
+    for mcmc in (first, pickle.loads(pickle.dumps(first))):
+        mcmc.post_warmup_state = mcmc.last_state
+        mcmc.run(mcmc.post_warmup_state.rng_key, *regression)
+        np.testing.assert_array_equal(draws(mcmc), draws(whole)[:, 6:])
+
+
+def test_step_sizes_are_fixed_after_warmup(regression):
+    mcmc = make(samples=4)
+    mcmc.warmup(jax.random.key(0), *regression, collect_warmup=True)
+    before = np.asarray(mcmc.last_state.step_size["w"])
+    mcmc.run(mcmc.last_state.rng_key, *regression)
+    np.testing.assert_array_equal(mcmc.last_state.step_size["w"], before)
+    assert (np.asarray(mcmc.last_state.noise_variance["w"]) > 0).all()
+
+
+def test_nothing_recompiles(regression, caplog):
+    """A second run, on other data of the same shape, compiles nothing."""
+    x, y = regression
+    mcmc = make(samples=5, jit_model_args=True)
+    mcmc.run(jax.random.key(0), x, y)
+    first = draws(mcmc)
+    second, third = (x + 1.0, y * 2.0), (x - 1.0, y * 3.0)
+    mcmc.run(jax.random.key(1), *second)  # host-side helpers may compile here
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        mcmc.run(jax.random.key(2), *third)
+    compiled = [r.message for r in caplog.records if "Finished XLA" in r.message]
+    assert compiled == []
+    assert not np.allclose(draws(mcmc), first)
+
+
+def test_second_data_set_is_used(regression):
+    x, y = regression
+    mcmc = make(warmup=150, samples=150)
+    means = []
+    for sign in (1, -1):
+        mcmc.run(jax.random.key(0), x, sign * y)
+        means.append(draws(mcmc)[0].mean(0))
+    np.testing.assert_allclose(means[0], -means[1], atol=0.3)
+    assert abs(means[0][0]) > 0.7
+
+
+def test_divergence_is_flagged_and_survived():
+    """A step over the edge of the support gives NaN: the chain goes on from before."""
+
+    def potential(z):
+        # A cliff: finite inside |x| < 1.5, NaN beyond.
+        return jnp.where(jnp.abs(z) < 1.5, 0.5 * z**2, jnp.nan).sum()
+
+    mcmc = MCMC(
+        PseudoLangevin(potential_fn=potential, num_steps=5),
+        num_warmup=20,
+        num_samples=200,
+        progress_bar=False,
+    )
+    with pytest.warns(UserWarning, match=r"of 200 draws diverged.*max_frequency") as w:
+        mcmc.run(jax.random.key(0), init_params=jnp.zeros(4))
+    assert len([x for x in w if "diverged" in str(x.message)]) == 1
+    count = int(mcmc.get_extra_fields()["diverging"].sum())
+    assert 0 < count < 200
+    assert f"{count} of 200" in str(w[0].message)
+    z = np.asarray(mcmc.get_samples())
+    assert np.isfinite(z).all()
+    assert len(np.unique(z[:, 0])) == 200 - count + (z[0, 0] == 0)
+    # A resumed run counts its own divergences alone.
+    mcmc.post_warmup_state = mcmc.last_state
+    with pytest.warns(UserWarning, match="of 200 draws diverged") as again:
+        mcmc.run(mcmc.last_state.rng_key, init_params=jnp.zeros(4))
+    count = int(mcmc.get_extra_fields()["diverging"].sum())
+    assert f"{count} of 200" in str(again[0].message)
+
+
+def test_full_batch_gaussian_from_a_potential():
+    """200 chains on a tree position: variances within 4 se of an effective 1000 draws."""
+    sd = jnp.array([0.1, 1.0, 10.0])
+
+    def potential(z):
+        return 0.5 * jnp.sum(jnp.square(z["a"] / sd)) + 0.5 * jnp.sum(z["b"] ** 2)
+
+    mcmc = MCMC(
+        PseudoLangevin(potential_fn=potential, friction=0.5, temperature=2.0),
+        num_warmup=20,
+        num_samples=50,
+        num_chains=200,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+    start = {"a": jnp.zeros((200, 3)), "b": jnp.zeros((200, 2))}
+    mcmc.run(jax.random.key(0), init_params=start, extra_fields=FIELDS)
+    z = mcmc.get_samples()
+    np.testing.assert_allclose(z["a"].var(0) / (2 * sd**2), 1.0, atol=4 * 0.045)
+    np.testing.assert_allclose(z["b"].var(0) / 2, 1.0, atol=4 * 0.045)
+    t = np.asarray(mcmc.get_extra_fields()["kinetic_temperature"])
+    assert abs(t.mean() - 2) < 4 * t.std() / 1000**0.5
+
+
+def site_zoo(x, y):
+    """Constrained, hierarchical, deterministic sites; an input column of zeros."""
+    scale = numpyro.sample("scale", dist.HalfNormal(1.0))
+    prior = dist.Normal(0, scale).expand([x.shape[1]]).to_event(1)
+    w = numpyro.sample("w", prior)
+    shares = numpyro.sample("shares", dist.Dirichlet(jnp.ones(3)))
+    sigma = numpyro.sample("sigma", dist.LogNormal(0.0, 0.5))
+    numpyro.deterministic("norm", jnp.sqrt(w @ w))
+    with numpyro.plate("data", x.shape[0], subsample_size=60) as ind:
+        mean = numpyro.deterministic("mean", x[ind] @ w + shares[0])
+        numpyro.sample("y", dist.Normal(mean, sigma), obs=y[ind])
+    numpyro.deterministic("residual", y[ind].mean())
+
+
+def test_sites_of_all_kinds_with_default_settings(regression):
+    x, y = regression
+    x = jnp.concatenate([x, jnp.zeros((600, 2))], 1)
+    mcmc = make(site_zoo, warmup=150, samples=300, chains=2)
+    mcmc.run(jax.random.key(0), x, y, extra_fields=FIELDS)
+    z = mcmc.get_samples()
+    # Values that depend on the minibatch are not returned.
+    assert set(z) == {"scale", "w", "shares", "sigma", "norm"}
+    assert (z["scale"] > 0).all()
+    np.testing.assert_allclose(z["shares"].sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(z["norm"], jnp.linalg.norm(z["w"], axis=-1), rtol=1e-5)
+    fields = mcmc.get_extra_fields()
+    assert not fields["diverging"].any()
+    assert abs(float(fields["kinetic_temperature"].mean()) - 1) < 0.05
+    assert 0.9 < float(z["sigma"].mean()) < 1.1
+    # Columns without data keep their prior spread, here about the scale.
+    assert float(z["w"][:, 3:].std()) > 0.3 * float(z["scale"].mean())
+
+
+def test_model_that_looks_at_the_values_of_its_data(regression):
+    """Data is traced where possible; a model that needs its values gets them."""
+    _, y = regression
+    group = np.arange(600) % 4
+
+    def model(group, y):
+        num = int(group.max()) + 1
+        w = numpyro.sample("w", dist.Normal(0, 1).expand([num]).to_event(1))
+        with numpyro.plate("data", 600, subsample_size=50) as ind:
+            g = jnp.asarray(group)[ind]
+            numpyro.sample("y", dist.Normal(w[g], 1.0), obs=y[ind])
+
+    mcmc = make(model, warmup=5, samples=3)
+    mcmc.run(jax.random.key(0), group, y)
+    assert draws(mcmc).shape == (1, 3, 4)
+
+
+def test_numpy_data_and_keyword_arguments(regression):
+    x, y = (np.asarray(a) for a in regression)
+    mcmc = make(warmup=5, samples=3)
+    mcmc.run(jax.random.key(0), x, y=y, batch=30)
+    assert np.isfinite(draws(mcmc)).all()
+
+
+def test_init_strategy_and_init_params(regression):
+    mcmc = make(warmup=0, samples=1, kernel={"init_strategy": init_to_median})
+    mcmc.run(jax.random.key(0), *regression)
+    start = {"w": jnp.array([1.0, 0.0, -1.0])}
+    mcmc = make(warmup=0, samples=1, kernel={"num_steps": 1})
+    mcmc.run(jax.random.key(0), *regression, init_params=start)
+    assert np.abs(draws(mcmc)[0, 0] - start["w"]).max() < 0.2
+
+
+def test_num_steps_defaults_to_one_pass(regression):
+    kernel = PseudoLangevin(linear_model)
+    kernel.init(jax.random.key(0), 1, None, regression, {})
+    binding = kernel._bind(regression, {})
+    assert kernel._steps(binding) == 6
+    assert PseudoLangevin(linear_model, num_steps=3)._steps(binding) == 3
+
+
+@pytest.mark.parametrize("which", ["flax", "nnx", "eqx"])
+def test_neural_network_modules(which, regression):
+    x, y = regression
+    if which == "flax":
+        from flax import linen as nn
+        from numpyro.contrib.module import random_flax_module
+
+        module = nn.Dense(1)
+
+        def network():
+            return random_flax_module("nn", module, dist.Normal(), input_shape=(3,))
+
+    elif which == "nnx":
+        from flax import nnx
+        from numpyro.contrib.module import random_nnx_module
+
+        module = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
+
+        def network():
+            return random_nnx_module("nn", module, dist.Normal())
+
+    else:
+        import equinox as eqx
+        from numpyro.contrib.module import random_eqx_module
+
+        module = eqx.nn.Linear(3, 1, key=jax.random.key(0))
+
+        def network():
+            net = random_eqx_module("nn", module, dist.Normal())
+            return jax.vmap(net)
+
+    def model(x, y):
+        net = network()
+        with numpyro.plate("data", 600, subsample_size=60):
+            xb = numpyro.subsample(x, event_dim=1)
+            yb = numpyro.subsample(y, event_dim=0)
+            numpyro.sample("y", dist.Normal(net(xb)[..., 0], 1.0), obs=yb)
+
+    mcmc = make(model, warmup=20, samples=20)
+    mcmc.run(jax.random.key(0), x, y)
+    z = mcmc.get_samples()
+    assert all(name.startswith("nn/") for name in z)
+    weights = next(v for v in z.values() if v.size == 60)
+    np.testing.assert_allclose(
+        weights.reshape(20, 3).mean(0), [1.0, 0.0, -1.0], atol=0.35
+    )
+
+
+def test_double_precision(regression):
+    with jax.enable_x64(True):
+        x, y = (jnp.asarray(a, jnp.float64) for a in regression)
+        mcmc = make(warmup=5, samples=3)
+        mcmc.run(jax.random.key(0), x, y)
+        assert mcmc.get_samples()["w"].dtype == jnp.float64
+        assert mcmc.last_state.step_size["w"].dtype == jnp.float64
+
+
+def test_kernel_pickles(regression):
+    kernel = pickle.loads(pickle.dumps(PseudoLangevin(linear_model, friction=0.3)))
+    assert kernel.dynamics.friction == 0.3
+    kernel.init(jax.random.key(0), 1, None, regression, {})
+    pickle.loads(pickle.dumps(kernel))
