@@ -40,7 +40,9 @@ def check_positive(name: str, value: Any, below: float = math.inf) -> float:
 
 def check_unit_interval(name: str, value: Any) -> float:
     """Return `value` as a float; raise unless it is in (0, 1]."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value <= 1:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise ValueError(f"{name} must be in (0, 1], got {value!r}.")
+    if not 0 < float(value) <= 1:
         raise ValueError(f"{name} must be in (0, 1], got {value!r}.")
     return float(value)
 

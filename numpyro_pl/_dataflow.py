@@ -3,8 +3,8 @@
 
 """
 Where the plate indices of a model flow: which arrays they index, and which values
-depend on them. Read off the traced program, so that nothing is computed and a user's `y[ind]`
-is seen as well as a `numpyro.subsample`.
+depend on them. Read off the traced program, so that nothing is computed and a user's
+`y[ind]` is seen as well as a `numpyro.subsample`.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def _walk(jaxpr, flows: list[_Flow], gathers: list) -> list[_Flow]:
             outputs = _walk(inner, inputs, gathers)
         else:
             plates = frozenset().union(*(f.plates for f in inputs))
-            index_of = frozenset()
+            index_of: frozenset = frozenset()
             if eqn.primitive.name in _INDEX_OPS:
                 index_of = frozenset().union(*(f.index_of for f in inputs))
             elif eqn.primitive.name == "gather":

@@ -7,7 +7,8 @@ What the package needs of NumPyro beyond its public interface, kept in one place
 NumPyro's `MCMC` tells a kernel when a run begins (`init`) but not when it ends, and a
 warning that counts the divergences of a run can only be given then. So `MCMC.run` is
 wrapped once: after a run whose sampler has a method `_after_run`, that method is called
-with the final state and the one resumed from. Runs of other kernels pass through untouched.
+with the final state and the one resumed from. Runs of other kernels pass through
+untouched.
 """
 
 import functools

@@ -4,9 +4,9 @@
 """
 Warmup: what it takes so that a user gives no step size.
 
-Before a few draws of the warmup (the *events*: the first, powers of two, half, three quarters
-and nine tenths of it) the chain stops, measures the minibatch noise and the curvature
-where it stands, and sets its step sizes anew:
+Before a few draws of the warmup (the *events*: the first, powers of two, half, three
+quarters and nine tenths of it) the chain stops, measures the minibatch noise and the
+curvature where it stands, and sets its step sizes anew:
 
 * noise: half-differences over one pass of the data (at most :data:`NOISE_BATCHES`
   minibatches), so that a feature seen in a few rows only is not missed;
@@ -14,8 +14,8 @@ where it stands, and sets its step sizes anew:
   of the mass-scaled Hessian by power iteration, both on minibatches.
 
 In the first half of the warmup the minibatches may supply more of the noise
-(:data:`BURN_IN_FRACTION`): the chain is then too hot but travels fast, which is what the
-way to the typical set needs.
+(:data:`BURN_IN_FRACTION`): the chain is then too hot but travels fast, which is what
+the way to the typical set needs.
 """
 
 from collections.abc import Callable
@@ -72,8 +72,8 @@ class AdaptResult(NamedTuple):
 
 def event_draws(num_warmup: int) -> np.ndarray:
     """
-    Draws before which the step sizes are set: the first, powers of two, then half, three
-    quarters and nine tenths of the warmup. Between events they are constant.
+    Draws before which the step sizes are set: the first, powers of two, then half,
+    three quarters and nine tenths of the warmup. Between events they are constant.
 
     :param int num_warmup: number of warmup draws.
     """
@@ -83,7 +83,7 @@ def event_draws(num_warmup: int) -> np.ndarray:
 
 
 def burn_in_end(num_warmup: int) -> int:
-    """Draw at which the noise fraction, and the step sizes with it, go to the user's."""
+    """Draw from which noise fraction and step sizes are those the user asked for."""
     return int(0.5 * num_warmup)
 
 
@@ -91,11 +91,11 @@ def variance_weight(i, num_warmup: int, num_steps: int, rate: float):
     """
     Number of minibatches that the running noise variance averages at draw `i`.
 
-    The noise of a neural network depends on which points are badly fitted at the moment,
-    and step sizes set from the noise of one moment leave coordinates that the minibatches
-    alone overheat at another. So between half and nine tenths of warmup the variance is
-    averaged over all of that time. Before, it forgets fast; afterwards it follows the
-    chain with the user's rate.
+    The noise of a neural network depends on which points are badly fitted at the
+    moment, and step sizes set from the noise of one moment leave coordinates that the
+    minibatches alone overheat at another. So between half and nine tenths of warmup the
+    variance is averaged over all of that time. Before, it forgets fast; afterwards it
+    follows the chain with the user's rate.
 
     :param i: number of the draw.
     :param int num_warmup: number of warmup draws.

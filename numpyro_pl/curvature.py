@@ -29,10 +29,8 @@ Tree = Any
 
 def tree_dot(x: Tree, y: Tree) -> jax.Array:
     """Inner product of two trees of the same structure, a scalar."""
-    return sum(
-        jnp.vdot(a, b)
-        for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
-    )
+    pairs = zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
+    return jnp.asarray(sum(jnp.vdot(a, b) for a, b in pairs))
 
 
 def hvp(fn: Callable[[Tree], jax.Array], x: Tree, v: Tree) -> Tree:
@@ -59,7 +57,8 @@ def hessian_row_norms(
     plain Hutchinson diagonal, the mean of `r * (H r)`, can be negative and comes near
     zero where rows are correlated.)
 
-    :param product: function of a number (0, 1, ...: which minibatch) and a vector: `H v`.
+    :param product: function of a number (0, 1, ...: which minibatch) and a vector:
+        `H v`.
     :param rng_key: a PRNG key.
     :param like: a tree in the shape of the position.
     :param int num_probes: number of probes.

@@ -124,8 +124,9 @@ def open_plates(model: Callable, *args, **kwargs) -> Any:
 
 class FullDataModel:
     """
-    A model with every subsampled plate opened to its full size: what ArviZ, `Predictive`
-    and the log-likelihood should see. Calls like the model itself and pickles with it.
+    A model with every subsampled plate opened to its full size: what ArviZ,
+    `Predictive` and the log-likelihood should see. Calls like the model itself and
+    pickles with it.
 
     :param model: a NumPyro model.
     """
@@ -136,6 +137,7 @@ class FullDataModel:
         self.__doc__ = getattr(model, "__doc__", None)
 
     def __call__(self, *args, **kwargs):
+        """Run the model on the full data."""
         return open_plates(self.model, *args, **kwargs)
 
 
@@ -152,6 +154,7 @@ class IndexedModel:
         self.model = model
 
     def __call__(self, *args, **kwargs):
+        """Run the model on the rows that the reserved keyword names."""
         indices = kwargs.pop(INDICES_KWARG, None)
         with _SetPlates(indices=indices):
             return self.model(*args, **kwargs)
@@ -184,15 +187,15 @@ class PlateSizes(dict):
                 continue
             if subsample_size > size:
                 raise ValueError(
-                    f"plate '{name}' has subsample_size={subsample_size}, more than its "
-                    f"size {size}. Lower subsample_size to at most {size}; without "
+                    f"plate '{name}' has subsample_size={subsample_size}, more than "
+                    f"its size {size}. Lower subsample_size to at most {size}; without "
                     "subsample_size the whole data is used at each step."
                 )
             if subsample_size < 2:
                 raise ValueError(
-                    f"plate '{name}' has subsample_size={subsample_size}. The spread of "
-                    "the minibatch noise is measured within each minibatch, which takes "
-                    "at least 2 rows; 32 to 512 are usual."
+                    f"plate '{name}' has subsample_size={subsample_size}. The spread "
+                    "of the minibatch noise is measured within each minibatch, which "
+                    "takes at least 2 rows; 32 to 512 are usual."
                 )
             plates[name] = PlateSize(int(size), int(subsample_size))
         return plates
@@ -264,8 +267,8 @@ class MinibatchPotential:
 
     def full(self, position: Position, args, kwargs):
         """
-        Potential on the full data. With one subsampled plate it is summed over chunks of
-        rows, so that memory does not grow with the data.
+        Potential on the full data. With one subsampled plate it is summed over chunks
+        of rows, so that memory does not grow with the data.
 
         :return: scalar, in nats.
         """
@@ -283,8 +286,8 @@ class MinibatchPotential:
     def reduce_over_data(self, fn: Callable[[Indices | None], Any]):
         """
         Mean over the data of a minibatch function that is linear in the potential
-        (value, gradient, Hessian-vector product): exactly its full-data value, since the
-        prior is in each chunk and weights sum to one.
+        (value, gradient, Hessian-vector product): exactly its full-data value, since
+        the prior is in each chunk and weights sum to one.
 
         :param fn: function of plate indices (None: full data), returns a tree.
         """
@@ -316,8 +319,8 @@ class MinibatchPotential:
     def constrain(self, position: Position, args, kwargs, skip=()):
         """
         Constrained values of the latent sites and the deterministic sites that do not
-        depend on a minibatch. The model is replayed on one fixed minibatch, never on the
-        full data.
+        depend on a minibatch. The model is replayed on one fixed minibatch, never on
+        the full data.
 
         :param position: unconstrained latent values.
         :param skip: names of deterministic sites to leave out.

@@ -130,7 +130,7 @@ def test_data_that_is_not_finite(regression, value):
 
 
 def test_initial_position_that_is_not_finite(regression):
-    with pytest.raises(ValueError, match="not finite at the initial position.* w"):
+    with pytest.raises(ValueError, match=r"not finite at the initial position.* w"):
         run(linear_model, *regression, init_params={"w": jnp.full(3, jnp.nan)})
 
 

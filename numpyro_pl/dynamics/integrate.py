@@ -29,8 +29,8 @@ class GradientFns(NamedTuple):
 
     - **draw_batches** - function (key, num) -> batches, a tree with leading axis `num`.
     - **grad** - function (position, batch) -> gradient.
-    - **halves** - function (position, batch) -> (gradient, gradient) on the halves of the
-      batch, or None for a gradient without noise.
+    - **halves** - function (position, batch) -> (gradient, gradient) on the halves of
+      the batch, or None for a gradient without noise.
     - **fraction** - rows in both halves relative to the batch.
     - **always_halves** - take the mean of the halves at every step (where the noise of
       the whole batch is not that of the mean of its halves: crossed plates).

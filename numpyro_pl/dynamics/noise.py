@@ -93,7 +93,8 @@ def scaled_noise(kind: str, rng_key: jax.Array, scale: Tree, stream: Any = 0) ->
     Independent increments of mean zero and standard deviation `scale`.
 
     :param str kind: `"gaussian"` or `"signs"`.
-    :param rng_key: a PRNG key, see :func:`~numpyro_pl.dynamics.random_bits.random_words`.
+    :param rng_key: a PRNG key, see
+        :func:`~numpyro_pl.dynamics.random_bits.random_words`.
     :param scale: tree of standard deviations, >= 0.
     :param stream: other streams of the same key are independent (the step number).
     :return: a tree like `scale`.
@@ -103,15 +104,15 @@ def scaled_noise(kind: str, rng_key: jax.Array, scale: Tree, stream: Any = 0) ->
         size = sum(x.size for x in leaves)
         flat = normals(rng_key, size, jnp.result_type(*leaves), stream)
         values = _split_flat(flat, [x.shape for x in leaves])
-        return treedef.unflatten(
-            [x * r.astype(x.dtype) for x, r in zip(leaves, values, strict=True)]
-        )
+        moved = [x * r.astype(x.dtype) for x, r in zip(leaves, values, strict=True)]
+        return jax.tree.unflatten(treedef, moved)
     shapes = [_word_shape(x.shape) for x in leaves]
     size = sum(math.prod(s) for s in shapes)
     words = _split_flat(random_words(rng_key, size, stream), shapes)
-    return treedef.unflatten(
-        [_flip(x, _unpack(w, x.shape)) for x, w in zip(leaves, words, strict=True)]
-    )
+    flipped = [
+        _flip(x, _unpack(w, x.shape)) for x, w in zip(leaves, words, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, flipped)
 
 
 def tree_normal(rng_key: jax.Array, like: Tree, stream: Any = 0) -> Tree:

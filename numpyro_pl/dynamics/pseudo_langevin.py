@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 r"""
-Pseudo-Langevin dynamics (arXiv:2603.15367): minibatch noise as a share of the thermostat.
+Pseudo-Langevin dynamics (arXiv:2603.15367): minibatch noise as a share of the
+thermostat.
 
 One step with one gradient, for masses :math:`M_i`, step :math:`h`, friction
 :math:`\gamma` and :math:`c = e^{-\gamma h}`:
@@ -46,11 +47,11 @@ Tree = Any
 @dataclass(frozen=True)
 class PseudoLangevinDynamics:
     """
-    Settings and maps of pseudo-Langevin dynamics (arXiv:2603.15367, its OBABO scheme read
-    at the half step).
+    Settings and maps of pseudo-Langevin dynamics (arXiv:2603.15367, its OBABO scheme
+    read at the half step).
 
-    :param float noise_fraction: share of the thermostat's noise that the minibatches may
-        supply, in (0, 1].
+    :param float noise_fraction: share of the thermostat's noise that the minibatches
+        may supply, in (0, 1].
     :param float friction: friction times step length, per step (`c = exp(-friction)`).
     :param float temperature: temperature T of the target `exp(-U / T)`; 1 is the
         posterior.
@@ -93,7 +94,7 @@ class PseudoLangevinDynamics:
         return jax.tree.map(lambda a: 2 * a / (1 + self.decay), step_size)
 
     def noise_fractions(self, step_size: Tree, noise_variance: Tree) -> Tree:
-        """Share of the thermostat's noise that the minibatches supply, per coordinate."""
+        """Share of the thermostat's noise from the minibatches, per coordinate."""
         scale = 1.0 / (2 * (1 - self.decay) * self.temperature)
         return jax.tree.map(lambda a, v: scale * a * v, step_size, noise_variance)
 

@@ -6,9 +6,9 @@ Random words by counter: Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, Sha
 the generator of `jax.random`), with its rounds unrolled and a free second counter.
 
 `jax.random` rolls the rounds in a loop on CPU, which costs a pass over memory for each
-group of rounds and hundreds of operations to compile for each call and each derived key.
-Here a call is one fused loop, and a loop over steps needs no new keys: the step number
-is the second counter.
+group of rounds and hundreds of operations to compile for each call and each derived
+key. Here a call is one fused loop, and a loop over steps needs no new keys: the step
+number is the second counter.
 """
 
 from typing import Any
@@ -45,7 +45,8 @@ def random_words(rng_key: jax.Array, size: int, stream: Any = 0) -> jax.Array:
     """
     Independent uniform 32-bit words.
 
-    :param rng_key: a PRNG key, typed or raw, of any generator; not to be used elsewhere.
+    :param rng_key: a PRNG key, typed or raw, of any generator; not to be used
+        elsewhere.
     :param int size: number of words.
     :param stream: whole number below 2^32 (an array will do): other streams of the same
         key are independent.

@@ -31,7 +31,7 @@ FULL_BATCH_STEPS = 10
 """Steps per draw where no plate is subsampled and the user names no number."""
 
 HOT = 100.0
-"""A draw whose kinetic temperature exceeds the target's this many times has diverged."""
+"""A draw this many times hotter than the target, kinetically, has diverged."""
 
 
 CHAINS = "chains"
@@ -52,12 +52,13 @@ class LangevinState(NamedTuple):
     - **displacement** - what one step adds to the position, `h p / M`.
     - **step_size** - step sizes, `(1 + c) h^2 / (2 M)`, fixed after warmup.
     - **noise_variance** - running variance of the minibatch gradient.
-    - **potential_energy** - potential at `z` in nats, on the full data unless the kernel
-      was told otherwise; ArviZ stores its negative as `lp`.
+    - **potential_energy** - potential at `z` in nats, on the full data unless the
+      kernel was told otherwise; ArviZ stores its negative as `lp`.
     - **kinetic_temperature** - mean kinetic temperature over the draw's steps; its
       expectation is the target temperature.
     - **mean_kinetic_temperature** - its running mean since the end of warmup.
-    - **noise_fraction** - mean share of the thermostat's noise that minibatches supplied.
+    - **noise_fraction** - mean share of the thermostat's noise that minibatches
+      supplied.
     - **noise_eigenvalue** - largest eigenvalue of the noise covariance in units of the
       thermostat's noise, measured at the end of warmup.
     - **diverging** - whether the draw was thrown away because it was not finite (the
@@ -148,7 +149,7 @@ class LangevinKernel(MCMCKernel):
 
     @property
     def model(self):
-        """The model on the full data (plates opened), as ArviZ and `Predictive` want."""
+        """The model on the full data, plates opened: for ArviZ and `Predictive`."""
         return None if self._model is None else FullDataModel(self._model)
 
     @property
@@ -382,7 +383,12 @@ class LangevinKernel(MCMCKernel):
         """Temperature, noise fraction and divergences, for the progress bar."""
         sampling = state.i > self._num_warmup
         t = state.mean_kinetic_temperature if sampling else state.kinetic_temperature
-        return f"temperature={float(jnp.mean(t)):.3g} noise={float(jnp.mean(state.noise_fraction)):.3g} divergences={int(jnp.sum(state.num_divergences)):d}"
+        noise = float(jnp.mean(state.noise_fraction))
+        divergences = int(jnp.sum(state.num_divergences))
+        return (
+            f"temperature={float(jnp.mean(t)):.3g} noise={noise:.3g} "
+            f"divergences={divergences:d}"
+        )
 
     def refresh(self, state, model_args, model_kwargs):
         """Nothing in the state depends on the data but the last potential energy."""

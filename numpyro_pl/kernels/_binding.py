@@ -37,7 +37,7 @@ def _is_array(leaf: Any) -> bool:
 
 
 def data_signature(args: tuple, kwargs: dict) -> Any:
-    """Hashable description of model arguments: shapes and types, values of non-arrays."""
+    """Hashable description of model arguments: shapes, types, values of non-arrays."""
     leaves, treedef = jax.tree.flatten((args, kwargs))
 
     def describe(leaf):
@@ -134,7 +134,7 @@ class Binding:
             new = list(leaves)
             for i, array in zip(where, arrays, strict=True):
                 new[i] = array
-            return treedef.unflatten(new)
+            return jax.tree.unflatten(treedef, new)
 
         return [leaves[i] for i in where], rebuild
 
@@ -204,20 +204,23 @@ class Binding:
 
     def minibatch_potential(self, position, data: Data, rng_key):
         """Unbiased estimate of the potential from one fresh minibatch."""
-        if not self.plates:
+        if self._minibatch is None or not self.plates:
             return self.potential_energy(position, data)
         indices = self._minibatch.draw_indices(rng_key, 1)
         rows = {name: b[0] for name, b in indices.items()}
         return self._potential(position, rows, *data)
 
     def constrain_fn(self, data: Data) -> Callable:
-        """Function from unconstrained to constrained values, deterministics included."""
+        """Function from unconstrained to constrained and deterministic values."""
         if self._minibatch is None:
             return identity
-        return lambda z: self._minibatch.constrain(z, *data, skip=self.skip)
+        minibatch = self._minibatch
+        return lambda z: minibatch.constrain(z, *data, skip=self.skip)
 
     def _first_position(self, rng_key, data: Data):
         args, kwargs = data
+        assert self.model is not None
+        assert self._minibatch is not None
         rows = self._minibatch.first_rows()
         info = initialize_model(
             rng_key,
@@ -230,7 +233,7 @@ class Binding:
         return info.param_info.z
 
     def initial_position(self, rng_key, data: Data):
-        """Unconstrained initial values from the init strategy, a batch for many keys."""
+        """Unconstrained initial values by the init strategy, a batch for many keys."""
         fn = lambda data, key: self._first_position(key, data)  # noqa: E731
         name = f"initial_position_{is_prng_key(rng_key)}"
         return self.compiled(name, fn, data)(rng_key)

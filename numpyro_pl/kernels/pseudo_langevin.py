@@ -17,38 +17,40 @@ __all__ = ["PseudoLangevin"]
 class PseudoLangevin(LangevinKernel):
     """
     Minibatch Langevin dynamics whose minibatch noise is a measured share of the
-    thermostat's noise (pseudo-Langevin, arXiv:2603.15367). There is no step size to tune:
-    warmup measures the noise and the curvature and sets a mass for every coordinate.
-    There is no Metropolis test; the kinetic temperature tells whether the chain is right.
+    thermostat's noise (pseudo-Langevin, arXiv:2603.15367). There is no step size to
+    tune: warmup measures the noise and the curvature and sets a mass for every
+    coordinate. There is no Metropolis test; the kinetic temperature tells whether the
+    chain is right.
 
-    Minibatches come from the model's own `plate(..., subsample_size=B)`. A model without
-    one is sampled by full-batch Langevin dynamics with the same kernel.
+    Minibatches come from the model's own `plate(..., subsample_size=B)`. A model
+    without one is sampled by full-batch Langevin dynamics with the same kernel.
 
     :param model: a NumPyro model.
     :param potential_fn: instead of a model, the potential energy (full batch) as a
-        function of the position, any tree of arrays; `init_params` must then be given to
-        `MCMC.run`.
+        function of the position, any tree of arrays; `init_params` must then be given
+        to `MCMC.run`.
     :param int num_steps: integrator steps, of one gradient each, per draw. Default: one
         pass over the data, `ceil(N / B)`; 10 where no plate is subsampled.
-    :param float noise_fraction: share of the thermostat's noise that the minibatches may
-        supply, in (0, 1]. Smaller is more accurate and slower: the chain forgets its past
-        in about `1 / (2 * noise_fraction)` passes over the data.
+    :param float noise_fraction: share of the thermostat's noise that the minibatches
+        may supply, in (0, 1]. Smaller is more accurate and slower: the chain forgets
+        its past in about `1 / (2 * noise_fraction)` passes over the data.
     :param float friction: friction per step; a step keeps `exp(-friction)` of the
         momentum.
     :param float temperature: temperature T of the target `exp(-U / T)`; 1 is the
         posterior.
-    :param float max_frequency: bound on the frequency of every mode, in radians per step,
-        below 2. Larger is faster where curvature limits the masses, and less accurate on
-        targets far from Gaussian.
+    :param float max_frequency: bound on the frequency of every mode, in radians per
+        step, below 2. Larger is faster where curvature limits the masses, and less
+        accurate on targets far from Gaussian.
     :param str noise: random increments, `"gaussian"`, `"signs"` (random signs: much
         cheaper in large models, same mean, variance and third moment), or `"auto"`
         (Gaussian up to 10,000 coordinates).
     :param callable init_strategy: NumPyro's per-site initialization.
-    :param bool full_potential: evaluate `potential_energy` on the full data at every draw
-        (one forward pass); False takes a minibatch estimate, for many draws per pass.
+    :param bool full_potential: evaluate `potential_energy` on the full data at every
+        draw (one forward pass); False takes a minibatch estimate, for many draws per
+        pass.
     :param float variance_rate: rate per step of the running noise variance.
-    :raises ValueError: where a setting is out of its range, or neither or both of `model`
-        and `potential_fn` are given.
+    :raises ValueError: where a setting is out of its range, or neither or both of
+        `model` and `potential_fn` are given.
 
     **Example**
 
@@ -70,7 +72,10 @@ class PseudoLangevin(LangevinKernel):
 
         >>> x = jax.random.normal(jax.random.key(0), (1000, 3))
         >>> y = x @ jnp.array([1.0, 0.0, -1.0])
-        >>> mcmc = MCMC(PseudoLangevin(model), num_warmup=100, num_samples=100)
+        >>> kernel = PseudoLangevin(model)
+        >>> mcmc = MCMC(
+        ...     kernel, num_warmup=100, num_samples=100, progress_bar=False
+        ... )
         >>> mcmc.run(jax.random.key(1), x, y)
         >>> mcmc.get_samples()["w"].shape
         (100, 3)
