@@ -42,6 +42,7 @@ BATCH = 128
 CHAINS = 4
 THINNING = 5
 COMPARED_POINTS = 50
+CALIBRATION_BINS = 10
 PATH = Path(__file__).parent / "output" / "bnn_digits.png"
 
 
@@ -142,7 +143,7 @@ def measure(langevin: Posterior, nuts: Posterior) -> dict[str, float]:
             f"accuracy{suffix}": diagnostics.accuracy(one.probs, data.y_test),
             f"log_loss{suffix}": diagnostics.log_loss(one.probs, data.y_test),
             f"calibration_error{suffix}": diagnostics.expected_calibration_error(
-                one.probs, data.y_test
+                one.probs, data.y_test, CALIBRATION_BINS
             ),
             f"potential{suffix}": float(one.potential.mean()),
             f"potential_sd{suffix}": float(one.potential.std()),
@@ -284,7 +285,7 @@ def save_picture(langevin: Posterior, nuts: Posterior, path: Path) -> None:
     trace.axhline(
         nuts.potential.mean(), label="NUTS mean", color="0.15", linestyle="--"
     )
-    trace.legend(loc="upper right", frameon=False)
+    trace.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
     plots.plot_temperature(langevin.mcmc, ax=axes["heat"])
     for name in ("trace", "heat"):
         axes[name].set_xlabel(f"draw kept (one in {THINNING})")
@@ -297,9 +298,11 @@ def save_picture(langevin: Posterior, nuts: Posterior, path: Path) -> None:
     plots.plot_calibration(
         {"PseudoLangevin": langevin.probs, "NUTS": nuts.probs},
         data.y_test,
-        num_bins=10,
+        num_bins=CALIBRATION_BINS,
         ax=axes["calibration"],
     )
+    # The upper left corner, where it stands by default, is where the bars are.
+    axes["calibration"].legend(loc="lower right", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)
