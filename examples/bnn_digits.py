@@ -5,9 +5,9 @@
 Bayesian neural network on the digits of scikit-learn: minibatches against NUTS.
 
 A 64-20-10 tanh network with standard normal priors on its 1,510 weights is sampled by
-`PseudoLangevin` at its default settings, from minibatches of 128 of the 1,437 training
+`PseudoLangevin` at its default settings, from minibatches of 128 of the 1,438 training
 images, and by NUTS on all of them. Four chains of 60,000 gradients each are compared
-with NUTS in what they predict for 360 test images, in their potential energy, and in
+with NUTS in what they predict for 359 test images, in their potential energy, and in
 the weights of blank pixels, whose exact posterior is the prior. ::
 
     python examples/bnn_digits.py
@@ -322,7 +322,7 @@ def main() -> None:
     print(format_table(measure(langevin, nuts)))
 
     # ArviZ reads the run as that of any other kernel. The log-likelihood of each of
-    # 1,437 images at each draw, which `az.loo` needs, is left out here for memory.
+    # 1,438 images at each draw, which `az.loo` needs, is left out here for memory.
     data = az.from_numpyro(langevin.mcmc, log_likelihood=False)
     names = ["lp", "kinetic_temperature"]
     print("\n", az.summary(data, group="sample_stats", var_names=names), sep="")
