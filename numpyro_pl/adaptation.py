@@ -103,8 +103,8 @@ def variance_weight(i, num_warmup: int, num_steps: int, rate: float):
     :param float rate: rate per step of the running variance after warmup.
     """
     start, stop = burn_in_end(num_warmup), int(event_draws(num_warmup)[-1])
-    averaged = 1.0 / rate + num_steps * jnp.maximum(i - start, 0)
-    weight = jnp.where(i < start, jnp.minimum(100.0, 1.0 / rate), averaged)
+    short = min(100.0, 1.0 / rate)
+    weight = short + num_steps * jnp.maximum(i - start, 0)
     return jnp.where(i > stop, 1.0 / rate, weight)
 
 

@@ -62,7 +62,7 @@ class PseudoLangevinDynamics:
     noise_fraction: float = 0.05
     friction: float = 0.02
     temperature: float = 1.0
-    max_frequency: float = 1.0
+    max_frequency: float = 0.5
 
     @property
     def decay(self) -> float:

@@ -89,7 +89,7 @@ class PseudoLangevin(LangevinKernel):
         noise_fraction: float = 0.05,
         friction: float = 0.02,
         temperature: float = 1.0,
-        max_frequency: float = 1.0,
+        max_frequency: float = 0.5,
         noise: str = "auto",
         init_strategy: Callable = init_to_uniform,
         full_potential: bool = True,
