@@ -13,10 +13,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax import random
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import random
+
+from numpyro_pl.averaging import (
+    AverageIteratesState,
+    average_iterates,
+    averaged_params,
+    check_range,
+)
 
 __all__ = [
     "AverageIteratesState",
@@ -50,36 +57,11 @@ class ScaleByRandomState(NamedTuple):
     rng_key: jax.Array
 
 
-class AverageIteratesState(NamedTuple):
-    """
-    State of :func:`average_iterates`.
-
-    - **count** - number of iterates averaged.
-    - **average** - their average, a tree like the parameters.
-    """
-
-    count: jax.Array
-    average: Tree
-
-
 class _MomentumState(NamedTuple):
     """`D` of the update equation, and the step count for a schedule."""
 
     count: jax.Array
     momentum: Tree
-
-
-def _concrete(value) -> float | None:
-    """The number behind `value`, or None where it is known only at run time."""
-    if isinstance(value, jax.core.Tracer) or callable(value):
-        return None
-    return float(value) if np.ndim(value) == 0 else None
-
-
-def _check(name: str, value, ok: Callable[[float], bool], remedy: str) -> None:
-    number = _concrete(value)
-    if number is not None and not ok(number):
-        raise ValueError(f"{name}={number:g} is out of range. {remedy}")
 
 
 def _stream_key(seed) -> jax.Array:
@@ -147,7 +129,7 @@ def scale_by_random(
 def fold_in_stream(opt_state: Tree, data: int | jax.Array) -> Tree:
     """
     Give an optimizer state its own stream of random scales: `data` is folded into the
-    key of each :func:`scale_by_random` in it, however deep it is nested; all else stays.
+    key of each :func:`scale_by_random` in it, however nested, and all else stays.
     For independent copies under :func:`jax.vmap`::
 
         >>> import jax, jax.numpy as jnp
@@ -170,65 +152,6 @@ def fold_in_stream(opt_state: Tree, data: int | jax.Array) -> Tree:
         return x
 
     return jax.tree.map(fold, opt_state, is_leaf=is_random)
-
-
-def average_iterates(decay: float | jax.Array) -> optax.GradientTransformation:
-    r"""
-    Keep the exponentially weighted average of the iterates, :math:`\bar x_t = \sum_{k=1}^t
-    \beta^{t-k} x_k \, (1 - \beta) / (1 - \beta^t)`, in the optimizer state and leave
-    the updates as they are: Algorithm 1 of arXiv:2405.09742, whose guarantee is for this
-    average. Chain it last: it reads `params + updates`. Costs one more array in the
-    size of the parameters. Read it with :func:`averaged_params`.
-
-    :param decay: weight `beta` in [0, 1) of the past.
-    :raises ValueError: where `decay` is outside [0, 1), or where `update` is called
-        without `params`.
-    """
-    _check("decay", decay, lambda v: 0 <= v < 1, "It must be in [0, 1).")
-
-    def init_fn(params):
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return AverageIteratesState(jnp.zeros((), jnp.int32), zeros)
-
-    def update_fn(updates, state, params=None):
-        if params is None:
-            raise ValueError(
-                "average_iterates needs the parameters: call "
-                "optimizer.update(grads, state, params)."
-            )
-        count = optax.safe_increment(state.count)
-        weight = (1 - decay) / (1 - jnp.power(jnp.float32(decay), count))
-        average = jax.tree.map(
-            lambda a, x: a + weight.astype(a.dtype) * (x - a),
-            state.average,
-            optax.apply_updates(params, updates),
-        )
-        return updates, AverageIteratesState(count, average)
-
-    return optax.GradientTransformation(init_fn, update_fn)
-
-
-def averaged_params(opt_state: Tree) -> Tree:
-    """
-    The averaged iterate kept by :func:`average_iterates`.
-
-    :param opt_state: state of an optimizer, however nested. Before the first step the
-        average is zero.
-    :return: a tree like the parameters.
-    :raises ValueError: where `opt_state` holds no average, or several.
-    """
-
-    def is_average(x):
-        return isinstance(x, AverageIteratesState)
-
-    found = [x for x in jax.tree.leaves(opt_state, is_leaf=is_average) if is_average(x)]
-    if len(found) != 1:
-        raise ValueError(
-            f"the optimizer state holds {len(found)} averages of the iterates, not one. "
-            "Build the optimizer by random_scaled_sgdm(..., average=True), or chain "
-            "average_iterates(decay) last, once."
-        )
-    return found[0].average
 
 
 def _scale_by_momentum(learning_rate, momentum, regularization):
@@ -270,11 +193,11 @@ def random_scaled_sgdm(
         x_t &= x_{t-1} + s_t D_t, \qquad s_t \sim \mathrm{Exp}(1),
 
     with :math:`g_t` the gradient at :math:`x_{t-1}` and :math:`D_0 = 0`. Note the
-    conventions of the paper: the learning rate is inside the momentum, so that a schedule
-    acts on new gradients alone; and :math:`\mu` shrinks the momentum :math:`D`, not
-    the parameters. For constant :math:`\eta` and `distribution="constant"` this is
-    `optax.sgd(b * learning_rate, momentum=b)` with `b = momentum / (1 + learning_rate *
-    regularization)`.
+    conventions of the paper: the learning rate is inside the momentum, so that a
+    schedule acts on new gradients alone; and :math:`\mu` shrinks the momentum
+    :math:`D`, not the parameters. With :math:`\eta` constant and
+    `distribution="constant"` this is `optax.sgd(b * learning_rate, momentum=b)`, where
+    `b = momentum / (1 + learning_rate * regularization)`.
 
     Works under `jit`, `scan` and `vmap`, in :func:`optax.chain` and
     :func:`optax.inject_hyperparams`, and in NumPyro's `SVI`, which takes it as it is or
@@ -302,22 +225,22 @@ def random_scaled_sgdm(
     :param bool average: whether to keep the average of the iterates with decay
         :math:`\beta`, see :func:`average_iterates` and :func:`averaged_params`.
     :return: an optax transformation.
-    :raises ValueError: where a number is out of its range (numbers known only at run time
-        and schedules are not checked) or `distribution` is unknown.
+    :raises ValueError: where a number is out of its range (numbers known only at run
+        time and schedules are not checked) or `distribution` is unknown.
     """
-    _check(
+    check_range(
         "learning_rate",
         learning_rate,
         lambda v: v > 0 and np.isfinite(v),
         "It must be a positive number or an optax schedule.",
     )
-    _check(
+    check_range(
         "momentum",
         momentum,
         lambda v: 0 <= v < 1,
         "It must be in [0, 1); 0.9 to 0.99 is usual.",
     )
-    _check(
+    check_range(
         "regularization",
         regularization,
         lambda v: v >= 0 and np.isfinite(v),
