@@ -28,11 +28,11 @@ class AverageIteratesState(NamedTuple):
     """
     State of :func:`average_iterates`.
 
-    - **count** - number of iterates averaged.
+    - **step** - number of iterates averaged.
     - **average** - their average, a tree like the parameters.
     """
 
-    count: jax.Array
+    step: jax.Array
     average: Tree
 
 
@@ -82,7 +82,7 @@ def average_iterates(decay: float | jax.Array) -> optax.GradientTransformation:
                 "average_iterates needs the parameters: call "
                 "optimizer.update(grads, state, params)."
             )
-        count = optax.safe_increment(state.count)
+        count = optax.safe_increment(state.step)
         weight = (1 - decay) / (1 - jnp.power(jnp.float32(decay), count))
         average = jax.tree.map(
             lambda a, x: a + weight.astype(a.dtype) * (x - a),

@@ -1,9 +1,7 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""
-Maximum a posteriori (MAP) values of a model, from many starts at once.
-"""
+"""Maximum a posteriori (MAP) values of a model, from many starts at once."""
 
 import warnings
 from collections.abc import Callable

@@ -49,18 +49,18 @@ class ScaleByRandomState(NamedTuple):
     """
     State of :func:`scale_by_random`.
 
-    - **count** - number of steps taken.
+    - **step** - number of steps taken.
     - **rng_key** - PRNG key of the stream; step t uses `fold_in(rng_key, t)`.
     """
 
-    count: jax.Array
+    step: jax.Array
     rng_key: jax.Array
 
 
 class _MomentumState(NamedTuple):
     """`D` of the update equation, and the step count for a schedule."""
 
-    count: jax.Array
+    step: jax.Array
     momentum: Tree
 
 
@@ -118,10 +118,10 @@ def scale_by_random(
         # Without the barrier XLA fuses the draw into the loop over the parameters and
         # repeats part of it for each of them.
         scale = jax.lax.optimization_barrier(
-            draw(random.fold_in(state.rng_key, state.count))
+            draw(random.fold_in(state.rng_key, state.step))
         )
         updates = jax.tree.map(lambda u: scale.astype(u.dtype) * u, updates)
-        return updates, state._replace(count=optax.safe_increment(state.count))
+        return updates, state._replace(step=optax.safe_increment(state.step))
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -161,7 +161,7 @@ def _scale_by_momentum(learning_rate, momentum, regularization):
 
     def update_fn(updates, state, params=None):
         del params
-        eta = learning_rate(state.count) if callable(learning_rate) else learning_rate
+        eta = learning_rate(state.step) if callable(learning_rate) else learning_rate
         beta = momentum / (1 + eta * regularization)
         # Expanded: XLA would merge a factor common to both terms with the random scale
         # that follows, and compute the momentum twice.
@@ -171,7 +171,7 @@ def _scale_by_momentum(learning_rate, momentum, regularization):
             state.momentum,
             updates,
         )
-        return updates, _MomentumState(optax.safe_increment(state.count), updates)
+        return updates, _MomentumState(optax.safe_increment(state.step), updates)
 
     return optax.GradientTransformation(init_fn, update_fn)
 
