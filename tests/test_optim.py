@@ -138,7 +138,9 @@ def test_scales_follow_their_law_and_are_one_scalar_for_the_tree(distribution, l
     _, out = jax.lax.scan(body, optimizer.init(tree), None, length=5000)
     scales = out["a"][:, 0]
     np.testing.assert_array_equal(out["a"], np.repeat(scales[:, None], 2, axis=1))
-    np.testing.assert_array_equal(out["b"][..., 0], np.repeat(2 * scales[:, None], 3, 1))
+    np.testing.assert_array_equal(
+        out["b"][..., 0], np.repeat(2 * scales[:, None], 3, 1)
+    )
     assert kstest(np.asarray(scales), *law).pvalue > 1e-4
     # Successive scales are uncorrelated, within 4 standard errors (6e-5).
     centred = np.asarray(scales) - scales.mean()
@@ -258,7 +260,9 @@ def test_average_is_the_weighted_mean_of_the_iterates():
     expected = weights @ np.asarray(path, np.float64) / weights.sum()
     np.testing.assert_allclose(averaged_params(state), expected, rtol=1e-5)
     without, _ = run(
-        optax.chain(optax.clip_by_global_norm(5.0), random_scaled_sgdm(0.02, 0.9)), x, 30
+        optax.chain(optax.clip_by_global_norm(5.0), random_scaled_sgdm(0.02, 0.9)),
+        x,
+        30,
     )
     np.testing.assert_array_equal(path, without)
 
