@@ -154,10 +154,12 @@ class PlateSizes(dict):
         :param kwargs: keyword arguments of the model.
         :raises ValueError: where `subsample_size` is larger than the plate, or 1.
         """
-        recorder = _RecordPlates(_SetPlates(handlers.seed(model, random.key(0))))
+        # Innermost handlers see a message first: the recorder sees what the model says.
+        recorder = _RecordPlates(handlers.seed(model, random.key(0)))
+        opened = _SetPlates(recorder)
 
         def run():
-            recorder(*args, **kwargs)
+            opened(*args, **kwargs)
 
         jax.eval_shape(run)
         plates = cls()

@@ -1,0 +1,98 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Where the plate indices of a model flow: which arrays they index, and which values depend
+on them. Read off the traced program, so that nothing is computed and a user's `y[ind]`
+is seen as well as a `numpyro.subsample`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+__all__ = ["IndexFlow", "trace_indices"]
+
+
+class IndexFlow(NamedTuple):
+    """
+    - **gathers** - (plate, shape of the indexed array, indexed axis), each array once.
+    - **dependent** - names of the values that depend on the indices.
+    """
+
+    gathers: list[tuple[str, tuple[int, ...], int]]
+    dependent: list[str]
+
+
+class _Flow(NamedTuple):
+    """What is known of one variable: plates it depends on, and whether it *is* an index."""
+
+    plates: frozenset[str] = frozenset()
+    index_of: frozenset[str] = frozenset()
+
+
+_NOTHING = _Flow()
+# Operations through which an index stays an index of the same plate.
+_INDEX_OPS = frozenset(
+    "add broadcast_in_dim concatenate convert_element_type copy expand_dims max min "
+    "reshape select_n slice squeeze stop_gradient clamp transpose".split()
+)
+
+
+def _inner_jaxpr(eqn):
+    """The program inside a call-like equation with the same inputs and outputs."""
+    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        inner = eqn.params.get(name)
+        inner = getattr(inner, "jaxpr", inner)
+        if hasattr(inner, "eqns") and len(inner.invars) == len(eqn.invars):
+            if len(inner.outvars) == len(eqn.outvars):
+                return inner
+    return None
+
+
+def _walk(jaxpr, flows: list[_Flow], gathers: list) -> list[_Flow]:
+    known: dict[Any, _Flow] = dict(zip(jaxpr.invars, flows, strict=True))
+    read = lambda v: known.get(v, _NOTHING) if not hasattr(v, "val") else _NOTHING  # noqa: E731
+    for eqn in jaxpr.eqns:
+        inputs = [read(v) for v in eqn.invars]
+        inner = _inner_jaxpr(eqn)
+        if inner is not None and eqn.primitive.name not in ("scan", "while", "cond"):
+            outputs = _walk(inner, inputs, gathers)
+        else:
+            plates = frozenset().union(*(f.plates for f in inputs))
+            index_of = frozenset()
+            if eqn.primitive.name in _INDEX_OPS:
+                index_of = frozenset().union(*(f.index_of for f in inputs))
+            elif eqn.primitive.name == "gather":
+                axes = eqn.params["dimension_numbers"].start_index_map
+                if len(axes) == 1 and not inputs[0].plates:
+                    shape = tuple(eqn.invars[0].aval.shape)
+                    gathers += [(p, shape, axes[0]) for p in inputs[1].index_of]
+            outputs = [_Flow(plates, index_of)] * len(eqn.outvars)
+        known.update(zip(eqn.outvars, outputs, strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def trace_indices(fn: Callable, indices: dict[str, jax.Array]) -> IndexFlow:
+    """
+    Trace `fn(indices)`, which returns (dict of values, anything).
+
+    :param fn: function of a dict of index arrays by plate name.
+    :param indices: index arrays of the right shapes (their values do not matter).
+    """
+    closed, shape = jax.make_jaxpr(fn, return_shape=True)(indices)
+    names = jax.tree.leaves({name: name for name in indices})
+    flows = [_Flow(frozenset({n}), frozenset({n})) for n in names]
+    gathers: list = []
+    outputs = _walk(closed.jaxpr, flows, gathers)
+    values, _ = shape
+    owners = [
+        name
+        for name in sorted(values)
+        for _ in jax.tree.leaves(values[name])
+    ]
+    dependent = sorted(
+        {n for n, f in zip(owners, outputs, strict=False) if f.plates}
+    )
+    return IndexFlow(sorted(set(gathers)), dependent)

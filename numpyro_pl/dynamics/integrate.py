@@ -1,0 +1,133 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Many integrator steps as one compiled loop: what happens between two draws.
+
+Pure functions of arrays. The gradient comes as two functions: the plain one, and the
+halves of a minibatch, from whose difference the noise variance is tracked without a
+further gradient.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax, random
+import jax.numpy as jnp
+
+from numpyro_pl.dynamics.noise import ema, half_difference_variance
+
+__all__ = ["GradientFns", "integrate", "measured_steps"]
+
+Tree = Any
+
+
+class GradientFns(NamedTuple):
+    """
+    Gradients of a potential.
+
+    - **draw_batches** - function (key, num) -> batches, a tree with leading axis `num`.
+    - **grad** - function (position, batch) -> gradient.
+    - **halves** - function (position, batch) -> (gradient, gradient) on the halves of the
+      batch, or None for a gradient without noise.
+    - **fraction** - rows in both halves relative to the batch.
+    - **always_halves** - take the mean of the halves at every step (where the noise of
+      the whole batch is not that of the mean of its halves: crossed plates).
+    """
+
+    draw_batches: Callable
+    grad: Callable
+    halves: Callable | None
+    fraction: float = 1.0
+    always_halves: bool = False
+
+
+MEASURE_ALWAYS_LIMIT = 20_000
+"""Coordinates up to which every step is measured: there it costs nothing."""
+
+
+def measured_steps(num_steps: int, size: int, always_halves: bool) -> int:
+    """
+    Steps from one measurement of temperature and noise to the next. Measuring reads and
+    writes one more array, which counts where memory traffic does.
+    """
+    return 1 if always_halves or size <= MEASURE_ALWAYS_LIMIT else min(8, num_steps)
+
+
+def integrate(
+    rng_key: jax.Array,
+    dynamics,
+    gradient: GradientFns,
+    z: Tree,
+    u: Tree,
+    step_size: Tree,
+    variance: Tree,
+    *,
+    num_steps: int,
+    measure_every: int,
+    variance_rate,
+    noise: str,
+) -> tuple[Tree, Tree, Tree, jax.Array]:
+    """
+    Advance a chain by `num_steps` steps, from draw to draw.
+
+    :param rng_key: a PRNG key.
+    :param dynamics: the maps of a step, see
+        :class:`~numpyro_pl.dynamics.pseudo_langevin.PseudoLangevinDynamics`.
+    :param GradientFns gradient: the gradients.
+    :param z: the draw to start from.
+    :param u: displacement of the last step.
+    :param step_size: step sizes.
+    :param variance: running variance of the minibatch noise.
+    :param int num_steps: number of steps.
+    :param int measure_every: steps between measurements.
+    :param variance_rate: rate per step of the running variance.
+    :param str noise: `"gaussian"` or `"signs"`.
+    :return: (draw, displacement, variance, mean kinetic temperature).
+    """
+    key_batch, key_noise = random.split(rng_key)
+    batches = gradient.draw_batches(key_batch, num_steps)
+    batch_at = lambda t: jax.tree.map(lambda b: b[t], batches)  # noqa: E731
+    keys = random.split(key_noise, num_steps)
+    rate = 1.0 - (1.0 - variance_rate) ** measure_every
+
+    def plain_step(t, carry):
+        x, u, variance = carry
+        g = gradient.grad(x, batch_at(t))
+        x, u = dynamics.advance(keys[t], x, u, g, step_size, variance, noise)
+        return x, u, variance
+
+    def measured_step(t, x, u, variance):
+        if gradient.halves is None:
+            g = gradient.grad(x, batch_at(t))
+        else:
+            first, second = gradient.halves(x, batch_at(t))
+            g = jax.tree.map(lambda a, b: 0.5 * (a + b), first, second)
+            new = half_difference_variance(first, second, gradient.fraction)
+        temperature = dynamics.kinetic_temperature(u, g, step_size, variance)
+        x, u = dynamics.advance(keys[t], x, u, g, step_size, variance, noise)
+        if gradient.halves is not None:
+            # After the step: a variance that knows this step's own noise would
+            # correlate with it and bias the thermostat.
+            variance = jax.tree.map(lambda v, n: ema(v, n, rate), variance, new)
+        return x, u, variance, temperature
+
+    def block(j, carry):
+        x, u, variance, total = carry
+        start = j * measure_every
+        x, u, variance, temperature = measured_step(start, x, u, variance)
+        if measure_every > 1:
+            stop = jnp.minimum(start + measure_every, num_steps)
+            x, u, variance = lax.fori_loop(
+                start + 1, stop, plain_step, (x, u, variance)
+            )
+        return x, u, variance, total + temperature
+
+    x = dynamics.resume(z, u)
+    num_blocks = -(-num_steps // measure_every)
+    zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(z)))
+    x, u, variance, total = lax.fori_loop(
+        0, num_blocks, block, (x, u, variance, zero)
+    )
+    return dynamics.read(x, u), u, variance, total / num_blocks

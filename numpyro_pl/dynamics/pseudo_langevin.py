@@ -1,0 +1,175 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+r"""
+Pseudo-Langevin dynamics (arXiv:2603.15367): minibatch noise as a share of the thermostat.
+
+One step with one gradient, for masses :math:`M_i`, step :math:`h`, friction
+:math:`\gamma` and :math:`c = e^{-\gamma h}`:
+
+.. math::
+
+    x &\leftarrow x + \tfrac{h}{2} p / M, \qquad g = \text{minibatch gradient at } x, \\
+    p &\leftarrow c\,p - (1 + c)\tfrac{h}{2}\, g + s R, \\
+    x &\leftarrow x + \tfrac{h}{2} p / M, \\
+    s_i^2 &= (1 - c^2) M_i T - (1 + c)^2 \tfrac{h^2}{4} v_i .
+
+where :math:`v_i` is the variance of the minibatch noise. Only two combinations of these
+matter, and the code works with them, because they cost the fewest passes over memory:
+the *displacement* of a step :math:`u = h p / M` and the *step size*
+:math:`a_i = (1 + c) h^2 / (2 M_i)` (units of position squared: a learning rate). Then
+
+.. math::
+
+    u \leftarrow c\,u - a\,g + \sqrt{2 (1 - c) T a - a^2 v}\; R, \qquad
+    x \leftarrow x + u .
+
+Positions in the code are those where the gradient is taken; a draw is read half a step
+back, at :math:`x - u / 2`, where the variance of a harmonic target is exact for every
+stable frequency.
+"""
+
+from dataclasses import dataclass
+import math
+from typing import Any
+
+import jax
+from jax import random
+import jax.numpy as jnp
+
+from numpyro_pl.dynamics.noise import scaled_noise
+
+__all__ = ["PseudoLangevinDynamics"]
+
+Tree = Any
+
+
+@dataclass(frozen=True)
+class PseudoLangevinDynamics:
+    """
+    Settings and maps of pseudo-Langevin dynamics (arXiv:2603.15367, its OBABO scheme read
+    at the half step).
+
+    :param float noise_fraction: share of the thermostat's noise that the minibatches may
+        supply, in (0, 1].
+    :param float friction: friction times step length, per step (`c = exp(-friction)`).
+    :param float temperature: temperature T of the target `exp(-U / T)`; 1 is the
+        posterior.
+    :param float max_frequency: bound on the frequency `h sqrt(H / M)` of every mode, in
+        radians per step, in (0, 2).
+    """
+
+    noise_fraction: float = 0.05
+    friction: float = 0.1
+    temperature: float = 1.0
+    max_frequency: float = 1.0
+
+    @property
+    def decay(self) -> float:
+        """Share `c = exp(-friction)` of the momentum that a step keeps."""
+        return math.exp(-self.friction)
+
+    def step_sizes(self, noise_variance: Tree, curvature: Tree, noise_fraction) -> Tree:
+        r"""
+        Step sizes :math:`a_i` at which the minibatch noise supplies `noise_fraction` of
+        the thermostat's, or less where the curvature bounds the frequency:
+        :math:`a_i = \min(2 (1 - c) T f / v_i,\; (1 + c) w^2 / (2 H_i))`.
+
+        :param noise_variance: variance v of the minibatch gradient, per coordinate.
+        :param curvature: positive curvature H per coordinate.
+        :param noise_fraction: the share f (a scalar array or a float).
+        """
+        c = self.decay
+        noise_bound = 2 * (1 - c) * self.temperature * noise_fraction
+        curvature_bound = (1 + c) * self.max_frequency**2 / 2
+        return jax.tree.map(
+            # One division: 1 / max(v / n, H / k) is also finite where v is 0.
+            lambda v, h: 1.0 / jnp.maximum(v / noise_bound, h / curvature_bound),
+            noise_variance,
+            curvature,
+        )
+
+    def inverse_mass(self, step_size: Tree) -> Tree:
+        """Inverse masses :math:`h^2 / M_i` that belong to the step sizes."""
+        return jax.tree.map(lambda a: 2 * a / (1 + self.decay), step_size)
+
+    def noise_fractions(self, step_size: Tree, noise_variance: Tree) -> Tree:
+        """Share of the thermostat's noise that the minibatches supply, per coordinate."""
+        scale = 1.0 / (2 * (1 - self.decay) * self.temperature)
+        return jax.tree.map(lambda a, v: scale * a * v, step_size, noise_variance)
+
+    def draw_displacement(self, rng_key, step_size: Tree) -> Tree:
+        """A displacement `u` of thermal momentum, `p ~ N(0, M T)`."""
+        leaves, treedef = jax.tree.flatten(step_size)
+        scale = 2 * self.temperature / (1 + self.decay)
+        return treedef.unflatten(
+            [
+                jnp.sqrt(scale * a) * random.normal(random.fold_in(rng_key, i), a.shape, a.dtype)
+                for i, a in enumerate(leaves)
+            ]
+        )
+
+    def advance(
+        self, rng_key, x: Tree, u: Tree, grad: Tree, step_size: Tree, variance: Tree, noise
+    ) -> tuple[Tree, Tree]:
+        """
+        One step, from one gradient to the next.
+
+        :param rng_key: a PRNG key.
+        :param x: position where `grad` was taken.
+        :param u: displacement `h p / M` of the step before.
+        :param grad: minibatch gradient of the potential at `x`.
+        :param step_size: step sizes `a`.
+        :param variance: variance of the minibatch noise.
+        :param str noise: `"gaussian"` or `"signs"`.
+        :return: the next (position, displacement).
+        """
+        c = self.decay
+        thermal = 2 * (1 - c) * self.temperature
+
+        def leaf(i, x, u, g, a, v):
+            scale = jnp.sqrt(jnp.maximum(a * (thermal - a * v), 0.0))
+            u = c * u - a * g + scaled_noise(noise, random.fold_in(rng_key, i), scale)
+            return x + u, u
+
+        leaves, treedef = jax.tree.flatten(x)
+        rest = [treedef.flatten_up_to(t) for t in (u, grad, step_size, variance)]
+        pairs = [leaf(i, *args) for i, args in enumerate(zip(leaves, *rest, strict=True))]
+        return (
+            treedef.unflatten([x for x, _ in pairs]),
+            treedef.unflatten([u for _, u in pairs]),
+        )
+
+    def kinetic_temperature(
+        self, u: Tree, grad: Tree, step_size: Tree, variance: Tree
+    ) -> jax.Array:
+        r"""
+        Kinetic temperature in the middle of the kick,
+        :math:`\overline{(p_1^2 - h^2 v / 4) / M}` with :math:`p_1 = p - (h/2) g`: its
+        expectation is exactly T (read elsewhere it depends on the frequency).
+
+        :param u: displacement before the kick.
+        :param grad: minibatch gradient at the position of the kick.
+        :return: scalar, in units of the potential.
+        """
+        c = self.decay
+
+        def leaf(u, g, a, v):
+            middle = jnp.square(u - a * g / (1 + c)) * (1 + c) / (2 * a)
+            return jnp.sum(middle - a * v / (2 * (1 + c)))
+
+        total = sum(
+            leaf(*args)
+            for args in zip(
+                *(jax.tree.leaves(t) for t in (u, grad, step_size, variance)), strict=True
+            )
+        )
+        return total / sum(x.size for x in jax.tree.leaves(u))
+
+    def read(self, x: Tree, u: Tree) -> Tree:
+        """The draw that belongs to a gradient position: half a step back."""
+        return jax.tree.map(lambda x, u: x - 0.5 * u, x, u)
+
+    def resume(self, z: Tree, u: Tree) -> Tree:
+        """The next gradient position after a draw: half a step on."""
+        return jax.tree.map(lambda z, u: z + 0.5 * u, z, u)

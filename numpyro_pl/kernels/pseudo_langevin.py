@@ -1,0 +1,108 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The pseudo-Langevin kernel."""
+
+from collections.abc import Callable
+
+from numpyro.infer.initialization import init_to_uniform
+
+from numpyro_pl._checks import check_positive, check_unit_interval
+from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
+from numpyro_pl.kernels._base import LangevinKernel
+
+__all__ = ["PseudoLangevin"]
+
+
+class PseudoLangevin(LangevinKernel):
+    """
+    Minibatch Langevin dynamics whose minibatch noise is a measured share of the
+    thermostat's noise (pseudo-Langevin, arXiv:2603.15367). There is no step size to tune:
+    warmup measures the noise and the curvature and sets a mass for every coordinate.
+    There is no Metropolis test; the kinetic temperature tells whether the chain is right.
+
+    Minibatches come from the model's own `plate(..., subsample_size=B)`. A model without
+    one is sampled by full-batch Langevin dynamics with the same kernel.
+
+    :param model: a NumPyro model.
+    :param potential_fn: instead of a model, the potential energy (full batch) as a
+        function of the position, any tree of arrays; `init_params` must then be given to
+        `MCMC.run`.
+    :param int num_steps: integrator steps, of one gradient each, per draw. Default: one
+        pass over the data, `ceil(N / B)`; 10 where no plate is subsampled.
+    :param float noise_fraction: share of the thermostat's noise that the minibatches may
+        supply, in (0, 1]. Smaller is more accurate and slower: the chain forgets its past
+        in about `1 / (2 * noise_fraction)` passes over the data.
+    :param float friction: friction per step; a step keeps `exp(-friction)` of the
+        momentum.
+    :param float temperature: temperature T of the target `exp(-U / T)`; 1 is the
+        posterior.
+    :param float max_frequency: bound on the frequency of every mode, in radians per step,
+        below 2. Larger is faster where curvature limits the masses, and less accurate on
+        targets far from Gaussian.
+    :param str noise: random increments, `"gaussian"`, `"signs"` (random signs: much
+        cheaper in large models, same mean, variance and third moment), or `"auto"`
+        (Gaussian up to 10,000 coordinates).
+    :param callable init_strategy: NumPyro's per-site initialization.
+    :param bool full_potential: evaluate `potential_energy` on the full data at every draw
+        (one forward pass); False takes a minibatch estimate, for many draws per pass.
+    :param float variance_rate: rate per step of the running noise variance.
+    :raises ValueError: where a setting is out of its range, or neither or both of `model`
+        and `potential_fn` are given.
+
+    **Example**
+
+    .. doctest::
+
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import numpyro
+        >>> import numpyro.distributions as dist
+        >>> from numpyro.infer import MCMC
+        >>> from numpyro_pl import PseudoLangevin
+
+        >>> def model(x, y):
+        ...     w = numpyro.sample("w", dist.Normal(0, 1).expand([3]).to_event(1))
+        ...     with numpyro.plate("data", x.shape[0], subsample_size=50):
+        ...         xb = numpyro.subsample(x, event_dim=1)
+        ...         yb = numpyro.subsample(y, event_dim=0)
+        ...         numpyro.sample("y", dist.Normal(xb @ w, 1.0), obs=yb)
+
+        >>> x = jax.random.normal(jax.random.key(0), (1000, 3))
+        >>> y = x @ jnp.array([1.0, 0.0, -1.0])
+        >>> mcmc = MCMC(PseudoLangevin(model), num_warmup=100, num_samples=100)
+        >>> mcmc.run(jax.random.key(1), x, y)
+        >>> mcmc.get_samples()["w"].shape
+        (100, 3)
+    """
+
+    def __init__(
+        self,
+        model: Callable | None = None,
+        potential_fn: Callable | None = None,
+        num_steps: int | None = None,
+        noise_fraction: float = 0.05,
+        friction: float = 0.1,
+        temperature: float = 1.0,
+        max_frequency: float = 1.0,
+        noise: str = "auto",
+        init_strategy: Callable = init_to_uniform,
+        full_potential: bool = True,
+        variance_rate: float = 1e-3,
+    ):
+        dynamics = PseudoLangevinDynamics(
+            noise_fraction=check_unit_interval("noise_fraction", noise_fraction),
+            friction=check_positive("friction", friction),
+            temperature=check_positive("temperature", temperature),
+            max_frequency=check_positive("max_frequency", max_frequency, below=2.0),
+        )
+        super().__init__(
+            model,
+            potential_fn,
+            dynamics,
+            num_steps=num_steps,
+            noise=noise,
+            init_strategy=init_strategy,
+            full_potential=full_potential,
+            variance_rate=check_unit_interval("variance_rate", variance_rate),
+        )
