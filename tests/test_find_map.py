@@ -70,28 +70,33 @@ def test_mode_of_the_constrained_density_in_both_spaces():
 
 
 def test_minibatches_find_the_full_data_mode_and_count_the_prior_once():
-    # The mode is 3 * 400 / (400 + 5000) + ...; counting the prior N/B times moves it by
-    # 2.5. The last iterate of a search with a decaying step is within 0.3 posterior sd.
+    # Counting the prior N/B times would move the mode by 2.5. The last iterate of a
+    # search with a decaying step is within 0.3 posterior sd.
     result = search(
         random.key(0), mean_model, X_MEAN, 100, num_starts=2, num_steps=1000
     )
     precision = 400 + len(X_MEAN)
     mode = (400 * 3.0 + X_MEAN.sum()) / precision
-    np.testing.assert_allclose(
-        result.params["mean"], np.full(2, mode), atol=0.3 / np.sqrt(precision), rtol=0
-    )
-    exact, _ = log_density(
-        mean_model, (X_MEAN,), {}, {"mean": result.params["mean"][1]}
-    )
+    mean = result.params["mean"]
+    tolerance = 0.3 / np.sqrt(precision)
+    np.testing.assert_allclose(mean, np.full(2, mode), atol=tolerance, rtol=0)
+    # Minibatches differ: the losses are not those of the full data.
+    assert (result.losses[:, -100:].std(axis=1) > 10).all()
+    exact, _ = log_density(mean_model, (X_MEAN,), {}, {"mean": mean[1]})
     np.testing.assert_allclose(result.objective[1], -exact, 1e-5)
 
 
-def test_starts_reach_different_modes_and_repeat():
-    first = search(random.key(2), two_modes, num_starts=8, num_steps=300)
+@pytest.fixture(scope="module")
+def eight():
+    return search(random.key(2), two_modes, num_starts=8, num_steps=300)
+
+
+def test_starts_reach_different_modes_and_repeat(eight):
     again = search(random.key(2), two_modes, num_starts=8, num_steps=300)
-    np.testing.assert_array_equal(first.params["x"], again.params["x"])
-    np.testing.assert_allclose(np.abs(first.params["x"]), np.full(8, 2.0), 1e-3)
-    assert len(np.unique(np.sign(first.params["x"]))) == 2
+    x = eight.params["x"]
+    np.testing.assert_array_equal(x, again.params["x"])
+    np.testing.assert_allclose(np.abs(x), np.full(8, 2.0), 1e-3)
+    assert len(np.unique(np.sign(x))) == 2
 
 
 def test_random_scales_differ_between_starts():
@@ -157,9 +162,8 @@ def test_a_start_that_becomes_nan_is_named_and_the_others_go_on():
         assert f"start {start} at step {step}" in str(got[0].message)
         assert np.isfinite(result.losses[start, :step]).all()
         assert np.isnan(result.losses[start, step:]).all()
-        # The step before the failure is the last whose loss is finite; the value that
-        # raised NaN is what that step arrived at.
-        assert result.params["x"][start] < -2.9
+        # The loss is finite where a start comes from, NaN where it arrived.
+        assert -3.2 < result.params["x"][start] < -3.0
     assert np.isfinite(result.losses[~failed]).all()
     np.testing.assert_allclose(result.params["x"][~failed], 5.0, rtol=1e-3)
     good = int((~failed).sum())
@@ -196,53 +200,57 @@ def test_best_starts_are_taken_in_order():
     assert result.init_params(1)["x"].shape == ()
 
 
-@pytest.mark.parametrize("num_chains", [1, 2])
-@pytest.mark.parametrize("chain_method", ["sequential", "vectorized"])
-def test_nuts_starts_from_a_result(num_chains, chain_method):
-    result = search(random.key(0), two_modes, num_starts=num_chains, num_steps=300)
-    # A step so small that the first draw is where the chain began.
-    kernel = NUTS(
-        two_modes,
-        step_size=1e-6,
-        adapt_step_size=False,
-        adapt_mass_matrix=False,
-        max_tree_depth=1,
-    )
+@pytest.mark.parametrize("num_chains", [1, 8])
+def test_nuts_starts_where_the_search_ended(eight, num_chains):
+    key = random.key(1) if num_chains == 1 else random.split(random.key(1), num_chains)
+    init_params = eight.init_params(num_chains)
+    state = NUTS(two_modes).init(key, 0, init_params, (), {})
+    expected = eight.unconstrained["x"]
+    if num_chains == 1:
+        expected = expected[np.argmin(eight.objective)]
+    np.testing.assert_array_equal(state.z["x"], expected)
+
+
+def test_mcmc_takes_init_params(eight):
     mcmc = MCMC(
-        kernel,
-        num_warmup=0,
-        num_samples=1,
-        num_chains=num_chains,
-        chain_method=chain_method,
+        NUTS(two_modes),
+        num_warmup=50,
+        num_samples=50,
+        num_chains=2,
+        chain_method="vectorized",
         progress_bar=False,
     )
-    mcmc.run(random.key(1), init_params=result.init_params(num_chains))
-    np.testing.assert_allclose(mcmc.get_samples()["x"], result.params["x"], atol=1e-4)
+    mcmc.run(random.key(1), init_params=eight.init_params(2))
+    assert np.isfinite(mcmc.get_samples()["x"]).all()
 
 
-@pytest.mark.parametrize("chain_method", ["sequential", "vectorized"])
-def test_nuts_with_init_to_map_starts_each_chain_at_a_mode_of_its_own(chain_method):
+@pytest.mark.parametrize("vectorized", [False, True])
+def test_init_to_map_starts_each_chain_at_a_mode_of_its_own(vectorized):
     strategy = pickle.loads(pickle.dumps(init_to_map(two_modes, num_steps=300)))
-    kernel = NUTS(
-        two_modes,
-        step_size=1e-6,
-        adapt_step_size=False,
-        adapt_mass_matrix=False,
-        max_tree_depth=1,
-        init_strategy=strategy,
-    )
+    kernel = NUTS(two_modes, init_strategy=strategy)
+    keys = random.split(random.key(0), 6)
+    if vectorized:
+        x = kernel.init(keys, 0, None, (), {}).z["x"]
+    else:
+        x = jnp.stack([kernel.init(key, 0, None, (), {}).z["x"] for key in keys])
+    np.testing.assert_allclose(np.abs(x), np.full(6, 2.0), 1e-3)
+    assert len(np.unique(np.sign(x))) == 2
+
+
+@pytest.mark.parametrize("chain_method", ["sequential", "vectorized"])
+def test_mcmc_takes_init_to_map(chain_method):
     mcmc = MCMC(
-        kernel,
-        num_warmup=0,
-        num_samples=1,
-        num_chains=6,
+        NUTS(
+            scale_model, init_strategy=init_to_map(scale_model, X_SCALE, num_steps=50)
+        ),
+        num_warmup=50,
+        num_samples=50,
+        num_chains=2,
         chain_method=chain_method,
         progress_bar=False,
     )
-    mcmc.run(random.key(0))
-    x = np.asarray(mcmc.get_samples()["x"])
-    np.testing.assert_allclose(np.abs(x), np.full(6, 2.0), 1e-2)
-    assert len(np.unique(np.sign(x))) == 2
+    mcmc.run(random.key(1), X_SCALE)
+    assert np.isfinite(mcmc.get_samples()["s"]).all()
 
 
 def test_all_sites_of_a_chain_come_from_one_search():
@@ -254,17 +262,18 @@ def test_all_sites_of_a_chain_come_from_one_search():
         numpyro.factor("tie", -2.0 * (x**2 * y**2) - 3.0 * (z - jnp.abs(x)) ** 2)
 
     strategy = init_to_map(model, num_steps=300)
-    z = initialize_model(
+    info = initialize_model(
         random.split(random.key(1), 6), model, init_strategy=strategy
     ).param_info
-    # Modes are at (x, y) of equal sign: a mixture of searches would break the pairs, and
-    # leave the gradient away from the mode.
-    assert len(np.unique(np.sign(z.z["x"]))) == 2
-    np.testing.assert_array_equal(np.sign(z.z["x"]), np.sign(z.z["y"]))
-    # The kernel's potential counts the Jacobian of z, the search does not: d/du log z = 1.
-    np.testing.assert_allclose(z.z_grad["x"], np.zeros(6), atol=5e-2)
-    np.testing.assert_allclose(z.z_grad["y"], np.zeros(6), atol=5e-2)
-    np.testing.assert_allclose(z.z_grad["z"], -np.ones(6), atol=5e-2)
+    z, grad = info.z, info.z_grad
+    # At a mode x and y have equal signs: sites of several searches would break the
+    # pairs, and leave the gradient away from the mode.
+    assert len(np.unique(np.sign(z["x"]))) == 2
+    np.testing.assert_array_equal(np.sign(z["x"]), np.sign(z["y"]))
+    np.testing.assert_allclose(grad["x"], np.zeros(6), atol=5e-2)
+    np.testing.assert_allclose(grad["y"], np.zeros(6), atol=5e-2)
+    # The kernel's potential has the Jacobian of z, -log z, and the search has not.
+    np.testing.assert_allclose(grad["z"], -np.ones(6), atol=5e-2)
 
 
 def test_init_to_map_may_search_on_minibatches_for_a_full_data_kernel():
