@@ -147,10 +147,10 @@ def test_support_that_depends_on_another_site():
 
 
 def walled():
-    """Starts below 0 run into NaN at -3; the others reach the mode at 5."""
+    """Starts below 0 run into NaN at -3; the others reach a mode at 4.982."""
     x = numpyro.sample("x", dist.Normal(0.0, 1.0))
     numpyro.factor("push", 5.0 * jnp.abs(x))
-    numpyro.factor("wall", jnp.where(x < -3.0, jnp.nan, 0.0))
+    numpyro.factor("wall", -0.1 * jnp.sqrt(x + 3.0))
 
 
 def test_a_start_that_becomes_nan_is_named_and_the_others_go_on():
@@ -164,9 +164,9 @@ def test_a_start_that_becomes_nan_is_named_and_the_others_go_on():
         assert np.isfinite(result.losses[start, :step]).all()
         assert np.isnan(result.losses[start, step:]).all()
         # The loss is finite where a start comes from, NaN where it arrived.
-        assert -3.2 < result.params["x"][start] < -3.0
+        assert -3.3 < result.params["x"][start] < -3.0
     assert np.isfinite(result.losses[~failed]).all()
-    np.testing.assert_allclose(result.params["x"][~failed], 5.0, rtol=1e-3)
+    np.testing.assert_allclose(result.params["x"][~failed], 4.982, rtol=1e-3)
     good = int((~failed).sum())
     assert (result.init_params(good)["x"] > 0).all()
     with pytest.raises(ValueError, match=f"ended well is {good} of 6"):
