@@ -98,6 +98,14 @@ class PseudoLangevinDynamics:
         scale = 1.0 / (2 * (1 - self.decay) * self.temperature)
         return jax.tree.map(lambda a, v: scale * a * v, step_size, noise_variance)
 
+    def bounded_variance(self, step_size: Tree, variance: Tree) -> Tree:
+        """
+        The noise variance, where it is at most what gives the wanted noise fraction; that
+        bound elsewhere (after a divergence, which may have spoilt it).
+        """
+        bound = 2 * (1 - self.decay) * self.temperature * self.noise_fraction
+        return jax.tree.map(lambda a, v: jnp.fmin(v, bound / a), step_size, variance)
+
     def draw_displacement(self, rng_key, step_size: Tree) -> Tree:
         """A displacement `u` of thermal momentum, `p ~ N(0, M T)`."""
         scale = 2 * self.temperature / (1 + self.decay)

@@ -318,7 +318,9 @@ class LangevinKernel(MCMCKernel):
         mean = state.mean_kinetic_temperature
         mean = jnp.where(warming, mean, mean + (temperature - mean) / num_draws)
         counted = diverging & ~warming
-        variance = keep(variance, state.noise_variance)
+        # Not kept from before the draw: that would hold one more array for all of it.
+        bounded = lambda: self.dynamics.bounded_variance(step_size, variance)  # noqa: E731
+        variance = lax.cond(diverging, bounded, lambda: variance)
         return LangevinState(
             i=state.i + 1,
             z=keep(z, state.z),
