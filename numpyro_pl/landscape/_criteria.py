@@ -272,9 +272,10 @@ def delta2_subspace(
         compress, *problem, vectors, num_next=1, chunk_size=chunk_size
     )
     a, c, B = (np.asarray(x[0], np.float64) for x in coefficients)
+    error = 0.0
     if estimator == "gaussian_moment":
         moment, seconds["evaluation"] = timed(gaussian_moment, a, c, B, sigma)
-        value, error = float(moment), 0.0
+        value = float(moment)
     else:
         zs = sigma * random.normal(key_samples, (num_samples, dim), dtype)
         squares, seconds["evaluation"] = timed(_quadratic_moments, a, c, B, zs)

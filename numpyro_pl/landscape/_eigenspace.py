@@ -21,7 +21,6 @@ from jax import random
 from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from numpyro_pl.curvature import power_iteration, tree_dot
 from numpyro_pl.landscape._loss import (
     CHUNK_SIZE,
     Loss,
@@ -37,7 +36,7 @@ from numpyro_pl.landscape._loss import (
 DENSE_SIZE = 64
 """Up to this many parameters the whole Hessian costs less than iterating."""
 
-_SCALE_STEPS = 4
+_SCALE_PRODUCTS = 4
 
 
 class Eigenspace(NamedTuple):
@@ -65,42 +64,33 @@ def _flat_product(loss, params, data, order, k, v, chunk_size):
     return ravel_pytree(mean_hvp(loss, params, data, order, k, v, chunk_size))[0]
 
 
-@partial(jax.jit, static_argnames="chunk_size")
-def _spectral_scale(loss, params, data, order, k, key, chunk_size):
-    def product(key, v):
-        return mean_hvp(loss, params, data, order, k, v, chunk_size)
-
-    return power_iteration(product, key, params, _SCALE_STEPS, 1)[0]
-
-
-@partial(jax.jit, static_argnames="chunk_size")
-def _rayleigh(loss, params, data, order, k, vectors, chunk_size):
-    """Rayleigh quotients of `vectors` and the norms of their residuals."""
-
-    def one(v):
-        product = mean_hvp(loss, params, data, order, k, v, chunk_size)
-        quotient = tree_dot(v, product)
-        residual = jax.tree.map(lambda p, x: p - quotient * x, product, v)
-        return quotient, jnp.sqrt(tree_dot(residual, residual))
-
-    return jax.lax.map(one, vectors)
-
-
 def _dense(product, n, dim, dtype):
     hessian = np.stack([product(row) for row in np.eye(n, dtype=dtype)])
     _, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     return vectors[:, ::-1][:, :dim]
 
 
-def _arpack(product, n, dim, dtype, key, scale, tol, basis_size, max_restarts):
+def _arpack(product, n, dim, dtype, key, tol, basis_size, max_restarts):
+    # Signs, because a byte each is all the memory that they take.
+    start = np.asarray(random.rademacher(key, (n,), jnp.int8))
+    v = start.astype(dtype)
+    for _ in range(_SCALE_PRODUCTS):
+        scale = float(np.linalg.norm(v))
+        v = product(v / scale) if scale > 0 else v
+    scale = float(np.linalg.norm(v))
+    if scale == 0:
+        raise ValueError(
+            "the Hessian vanishes along random directions: the mean loss is linear in "
+            "the parameters, so there is no top eigenspace."
+        )
+    del v
     # ARPACK stops each pair at a residual of tol times its own eigenvalue, which
     # rounding puts out of reach where that is nearly zero. Adding the scale of the
     # spectrum to all of them leaves the vectors alone, and the rule is relative to it.
     operator = LinearOperator(
         (n, n), matvec=lambda v: product(v.ravel()) + scale * v.ravel(), dtype=dtype
     )
-    start = np.asarray(random.normal(key, (n,)), dtype)
-    for loosened in (tol, 0.1, 1.0):
+    for loosened in (tol / 2, 0.1, 1.0):
         try:
             _, vectors = eigsh(
                 operator,
@@ -113,13 +103,13 @@ def _arpack(product, n, dim, dtype, key, scale, tol, basis_size, max_restarts):
             )
         except ArpackNoConvergence:
             # It keeps nothing of the pairs that did not converge, so ask for less; the
-            # residuals say below what was reached.
+            # residuals say afterwards what was reached.
             continue
         return vectors[:, ::-1]
     raise RuntimeError(
         f"the eigensolver found no basis of dim={dim} in {max_restarts} restarts even "
-        "at tol=1. Check the loss for NaN and infinity near params, or raise max_restarts "
-        "and basis_size."
+        "at tol=1. Check the loss for NaN and infinity near params, or raise "
+        "max_restarts and basis_size."
     )
 
 
@@ -127,9 +117,11 @@ def eigenspace_of(
     loss, params, data, order, k, *, dim, key, tol, chunk_size, basis_size, max_restarts
 ) -> Eigenspace:
     """:func:`top_eigenspace` after the checks, for the first k examples of `order`."""
-    n = num_params(params)
+    flat, unravel = ravel_pytree(params)
+    n, flat_dtype = flat.size, flat.dtype
+    del flat
+    dtype = np.float64 if flat_dtype == np.float64 else np.float32
     problem = loss, params, data, order, k
-    dtype = np.float64 if ravel_pytree(params)[0].dtype == np.float64 else np.float32
     count = 0
 
     def product(v):
@@ -144,42 +136,37 @@ def eigenspace_of(
             )
         return result
 
-    key_scale, key_start = random.split(key)
     if basis_size is None:
-        basis_size = dim + 2
-    if not dim + 1 < basis_size and n > DENSE_SIZE:
+        basis_size = min(dim + max(dim // 2, 2), n)
+    elif not dim < basis_size <= n:
         raise ValueError(
-            f"basis_size={basis_size} must be at least dim + 2 = {dim + 2}."
+            f"basis_size={basis_size} must be larger than dim={dim} and at most the "
+            f"number of parameters, {n}."
         )
     if n <= max(DENSE_SIZE, basis_size):
         vectors = _dense(product, n, dim, dtype)
     else:
-        scale = float(_spectral_scale(*problem, key_scale, chunk_size=chunk_size))
-        count += _SCALE_STEPS + 1
-        vectors = _arpack(
-            product, n, dim, dtype, key_start, scale, tol, basis_size, max_restarts
-        )
-    unravel = ravel_pytree(params)[1]
-    flat_dtype = ravel_pytree(params)[0].dtype
-    tree = jax.vmap(unravel)(jnp.asarray(vectors.T, flat_dtype))
-    del vectors
-    values, residuals = _rayleigh(*problem, tree, chunk_size=chunk_size)
-    largest = jnp.max(jnp.abs(values))
-    worst = float(jnp.max(residuals))
-    if worst > tol * float(largest):
+        vectors = _arpack(product, n, dim, dtype, key, tol, basis_size, max_restarts)
+    values, residuals = np.empty(dim), np.empty(dim)
+    for i, v in enumerate(vectors.T):
+        hv = product(v)
+        values[i] = v @ hv
+        residuals[i] = np.linalg.norm(hv - values[i] * v)
+    largest = np.abs(values).max()
+    if residuals.max() > tol * largest:
         warnings.warn(
             f"the top eigenspace has not converged to tol={tol}: residuals "
-            f"{np.array2string(np.asarray(residuals), precision=2)} against a largest "
-            f"eigenvalue of {float(largest):.3g}. Raise max_restarts or basis_size, or "
-            "in single precision raise tol.",
+            f"{np.array2string(residuals, precision=2)} against a largest eigenvalue "
+            f"of {largest:.3g}. Raise max_restarts or basis_size, or in single "
+            "precision raise tol.",
             stacklevel=3,
         )
-    order_of_values = jnp.argsort(-values)
+    descending = np.argsort(-values)
     return Eigenspace(
-        values[order_of_values],
-        jax.tree.map(lambda v: v[order_of_values], tree),
-        residuals[order_of_values],
-        count + dim,
+        jnp.asarray(values[descending], flat_dtype),
+        jax.vmap(unravel)(jnp.asarray(vectors.T[descending], flat_dtype)),
+        jnp.asarray(residuals[descending], flat_dtype),
+        count,
     )
 
 
@@ -244,9 +231,9 @@ def top_eigenspace(
     :param float tol: largest residual, relative to the largest eigenvalue. In single
         precision 1e-5 is about the smallest that can be reached.
     :param int chunk_size: examples evaluated at a time.
-    :param int basis_size: Lanczos vectors between restarts, `dim + 2` by default, which
-        takes the least memory. More (twice `dim`) take fewer products where the
-        spectrum is dense.
+    :param int basis_size: Lanczos vectors between restarts, half more than `dim` by
+        default. More take fewer products where eigenvalues lie close together; `dim + 2`
+        takes the least memory.
     :param int max_restarts: bound on the number of restarts.
     :return: :class:`Eigenspace`. A warning gives the residuals where they exceed `tol`.
     :raises ValueError: on arguments that do not fit each other, and where a product is

@@ -60,7 +60,9 @@ def check_problem(per_example_loss: Loss, params: PyTree, data: PyTree) -> int:
         the loss does not return one value for each example.
     """
     leaves = jax.tree.leaves(params)
-    if not leaves or not all(jnp.issubdtype(jnp.result_type(x), float) for x in leaves):
+    if not leaves or not all(
+        jnp.issubdtype(jnp.result_type(x), jnp.floating) for x in leaves
+    ):
         raise ValueError(
             "params must be a tree of real floating-point arrays, with at least one. "
             "Split off integers, keys and functions first (flax.nnx.split, "
@@ -79,7 +81,9 @@ def check_problem(per_example_loss: Loss, params: PyTree, data: PyTree) -> int:
         jax.tree.map(jnp.asarray, data),
     )
     out = jax.eval_shape(per_example_loss, params, rows)
-    if getattr(out, "shape", None) != (3,) or not jnp.issubdtype(out.dtype, float):
+    if getattr(out, "shape", None) != (3,) or not jnp.issubdtype(
+        out.dtype, jnp.floating
+    ):
         raise ValueError(
             "per_example_loss(params, data) must return one real value for each "
             f"example, shape (m,); for m = 3 examples it returned {out}. Leave out the "

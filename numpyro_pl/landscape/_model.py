@@ -22,7 +22,7 @@ def _is_array(x: Any) -> bool:
 
 
 class _Spec(NamedTuple):
-    """What is fixed about a model's likelihood: hashable, part of the compiled program."""
+    """What is fixed about a model's likelihood: hashable, and compiled in."""
 
     model: Callable
     treedef: Any
@@ -200,8 +200,8 @@ def from_model(
     if outside and not include_prior:
         raise ValueError(
             f"observed sites {outside} lie outside the plate '{plate}': their "
-            "likelihood is no sum over its rows. Move them in, or count them as prior by "
-            "include_prior=True."
+            "likelihood is no sum over its rows. Move them in, or count them as "
+            "prior by include_prior=True."
         )
     spots: list[str | int | tuple] = []
     others: list[jax.Array] = []
