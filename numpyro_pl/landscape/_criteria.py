@@ -265,8 +265,8 @@ def delta2_subspace(
         zs = sigma * random.normal(key_samples, (num_samples, dim), dtype)
         values, seconds["evaluation"] = timed(truth, zs)
         value, error = summary(jnp.square(values))
-        a = float(increments(*problem, num_next=1, chunk_size=chunk_size)[0])
-        return Criterion(value, error, a, None, None, seconds, eigenspace)
+        here = float(increments(*problem, num_next=1, chunk_size=chunk_size)[0])
+        return Criterion(value, error, here, None, None, seconds, eigenspace)
 
     coefficients, seconds["compression"] = timed(
         compress, *problem, vectors, num_next=1, chunk_size=chunk_size

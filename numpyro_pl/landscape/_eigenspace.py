@@ -232,8 +232,8 @@ def top_eigenspace(
         precision 1e-5 is about the smallest that can be reached.
     :param int chunk_size: examples evaluated at a time.
     :param int basis_size: Lanczos vectors between restarts, half more than `dim` by
-        default. More take fewer products where eigenvalues lie close together; `dim + 2`
-        takes the least memory.
+        default. More take fewer products where eigenvalues lie close together, and
+        `dim + 2` take the least memory.
     :param int max_restarts: bound on the number of restarts.
     :return: :class:`Eigenspace`. A warning gives the residuals where they exceed `tol`.
     :raises ValueError: on arguments that do not fit each other, and where a product is
