@@ -77,8 +77,7 @@ def check_problem(per_example_loss: Loss, params: PyTree, data: PyTree) -> int:
     m = shapes[0][0]
     # Three rows tell a value per example from a scalar and from a mean kept as (1,).
     rows = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((3, *x.shape[1:]), x.dtype),
-        jax.tree.map(jnp.asarray, data),
+        lambda x: jax.ShapeDtypeStruct((3, *jnp.shape(x)[1:]), jnp.result_type(x)), data
     )
     out = jax.eval_shape(per_example_loss, params, rows)
     if getattr(out, "shape", None) != (3,) or not jnp.issubdtype(
