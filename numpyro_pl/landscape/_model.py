@@ -93,7 +93,7 @@ class ModelLoss:
         if not spec.include_prior:
             return total
         prior = handlers.block(
-            model, hide_fn=lambda site: site["name"] in spec.observed
+            model, hide_fn=lambda site: site.get("name") in spec.observed
         )
         return total + potential_energy(prior, args, kwargs, params) / spec.size
 
@@ -187,15 +187,15 @@ def from_model(
     observed = tuple(n for n, is_observed, _ in sites if is_observed and n in inside)
     local = [n for n, is_observed, _ in sites if not is_observed and n in inside]
     outside = [n for n, is_observed, _ in sites if is_observed and n not in inside]
-    if local:
-        raise ValueError(
-            f"latent sites {local} lie in the plate '{plate}' of the data, so that the "
-            "parameters grow with the examples. Marginalize them, or move them out."
-        )
     if not observed:
         raise ValueError(
             f"no observed site lies in the plate '{plate}'. Pass the observed values "
             "to the model (an argument such as y=None leaves the likelihood out)."
+        )
+    if local:
+        raise ValueError(
+            f"latent sites {local} lie in the plate '{plate}' of the data, so that the "
+            "parameters grow with the examples. Marginalize them, or move them out."
         )
     if outside and not include_prior:
         raise ValueError(
