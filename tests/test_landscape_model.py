@@ -59,10 +59,9 @@ def test_losses_with_prior_sum_to_the_potential(subsample_size):
     )
 
 
-@pytest.mark.parametrize("subsample_size", [None, 5])
-def test_criteria_of_a_model(subsample_size):
+def test_criteria_of_a_model():
     k = 20
-    loss, data = from_model(regression, X, Y, subsample_size=subsample_size)
+    loss, data = from_model(regression, X, Y, subsample_size=5)
     exact = exact_losses()
     expected = abs(exact[: k + 1].mean() - exact[:k].mean())
     assert delta1(loss, PARAMS, data, k).value == pytest.approx(expected, rel=1e-4)
@@ -72,7 +71,7 @@ def test_criteria_of_a_model(subsample_size):
         params = {"sigma": flat[0], "w": flat[1:]}
         return loss(params, jax.tree.map(lambda x: x[:k], data)).mean()
 
-    hessian = jax.hessian(potential)(jnp.append(PARAMS["sigma"], PARAMS["w"]))
+    hessian = jax.jit(jax.hessian(potential))(jnp.append(PARAMS["sigma"], PARAMS["w"]))
     expected = np.linalg.eigvalsh(np.asarray(hessian))[::-1][:2]
     assert space.eigenvalues == pytest.approx(expected, rel=1e-4)
     result = delta2_subspace(

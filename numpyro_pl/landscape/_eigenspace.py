@@ -137,7 +137,7 @@ def eigenspace_of(
         return result
 
     if basis_size is None:
-        basis_size = min(dim + max(dim // 2, 2), n)
+        basis_size = min(dim + max(dim // 3, 2), n)
     elif not dim < basis_size <= n:
         raise ValueError(
             f"basis_size={basis_size} must be larger than dim={dim} and at most the "
@@ -231,8 +231,8 @@ def top_eigenspace(
     :param float tol: largest residual, relative to the largest eigenvalue. In single
         precision 1e-5 is about the smallest that can be reached.
     :param int chunk_size: examples evaluated at a time.
-    :param int basis_size: Lanczos vectors between restarts, half more than `dim` by
-        default. More take fewer products where eigenvalues lie close together, and
+    :param int basis_size: Lanczos vectors between restarts, a third more than `dim`
+        by default. More take fewer products where eigenvalues lie close together, and
         `dim + 2` take the least memory.
     :param int max_restarts: bound on the number of restarts.
     :return: :class:`Eigenspace`. A warning gives the residuals where they exceed `tol`.
