@@ -30,6 +30,7 @@ from numpyro_pl.landscape._loss import (
     check_positive,
     check_problem,
     compress,
+    compress_each,
     take,
 )
 
@@ -54,7 +55,10 @@ class StabilizationCurve(NamedTuple):
     - **ks** - shape (K,).
     - **delta1**, **delta2**, **delta2_subspace** - shape (num_orderings, K).
     - **slopes** - :class:`Slope` of each, by these names.
-    - **sigma**, **dim** - as asked for.
+    - **a**, **c**, **B** - compressed coefficients of the increment, shapes
+      (num_orderings, K, num_next), with axes (D,) and (D, D) behind. They give the
+      closed form at any sigma and any smaller D, see :func:`gaussian_moment`.
+    - **sigma** - as asked for.
     """
 
     ks: np.ndarray
@@ -62,8 +66,10 @@ class StabilizationCurve(NamedTuple):
     delta2: np.ndarray
     delta2_subspace: np.ndarray
     slopes: dict[str, Slope]
+    a: np.ndarray
+    c: np.ndarray
+    B: np.ndarray
     sigma: float
-    dim: int
 
 
 def _fit_slope(ks: np.ndarray, values: np.ndarray) -> Slope:
@@ -94,12 +100,19 @@ def _all_losses(loss, params, data, keys, sigma, chunk_size):
     return jax.lax.map(one, keys)
 
 
-def _increments_along(losses, ordering, ks, num_next):
-    """Increments of shape (S, K, num_next) along one ordering of losses (S, m)."""
-    losses = np.asarray(losses, np.float64)[:, ordering]
-    means = np.cumsum(losses, axis=1)[:, ks - 1] / ks
-    added = losses[:, ks[:, None] + np.arange(num_next)]
-    return (added - means[:, :, None]) / (ks + 1)[:, None]
+def _increments_along(values, ordering, ks, num_next):
+    """
+    Increments along one ordering of per-example values (losses or their derivatives).
+
+    :param values: examples along the leading axis: shape (m, ...).
+    :return: shape (K, num_next, ...).
+    """
+    values = np.asarray(values, np.float64)[ordering]
+    starts = np.concatenate([[0], ks[:-1]])
+    sums = np.cumsum(np.add.reduceat(values[: ks[-1]], starts), axis=0)
+    k = ks.reshape(-1, *[1] * (values.ndim - 1))
+    added = values[ks[:, None] + np.arange(num_next)]
+    return (added - (sums / k)[:, None]) / (k[:, None] + 1)
 
 
 def stabilization_curve(
@@ -126,7 +139,8 @@ def stabilization_curve(
     The increment depends on which example comes next far more than on k, so each point
     is a mean over `num_next` candidates for it. `Delta_1` and `Delta_2` of all
     orderings and k come from `num_samples + 1` passes over the data; `Delta_2^(D)`
-    takes one eigenspace for each ordering and k, unless one is given for all.
+    takes one eigenspace for each ordering and k, unless one is given for all, and then
+    D products with the Hessian of each example.
 
     :param per_example_loss: as for :func:`delta1`.
     :param params: tree of arrays, the solution.
@@ -165,38 +179,48 @@ def stabilization_curve(
     here = _all_losses(loss, params, data, key_samples[None], 0.0, chunk_size)
     keys = random.split(key_samples, num_samples)
     moved = _all_losses(loss, params, data, keys, sigma, chunk_size)
-    rows: dict[str, list] = {"delta1": [], "delta2": [], "delta2_subspace": []}
+    if eigenspace is not None:
+        # One pass serves all k and orderings: the mean of the derivatives is linear.
+        each = compress_each(
+            loss, params, data, jnp.arange(m), eigenspace.eigenvectors, chunk_size
+        )
+    rows: dict[str, list] = {"delta1": [], "delta2": [], "a": [], "c": [], "B": []}
     for order in orders:
         along = np.asarray(order), counts, num_next
-        rows["delta1"].append(np.abs(_increments_along(here, *along)).mean((0, 2)))
-        rows["delta2"].append(np.square(_increments_along(moved, *along)).mean((0, 2)))
-        row = []
-        for k in counts.tolist():
-            space = eigenspace or eigenspace_of(
-                loss,
-                params,
-                data,
-                order,
-                k,
-                dim=dim,
-                key=key_space,
-                tol=tol,
-                chunk_size=chunk_size,
-                basis_size=None,
-                max_restarts=300,
-            )
-            a, c, B = compress(
-                loss,
-                params,
-                data,
-                order,
-                k,
-                space.eigenvectors,
-                num_next=num_next,
-                chunk_size=chunk_size,
-            )
-            row.append(gaussian_moment(a, c, B, sigma).mean())
-        rows["delta2_subspace"].append(row)
+        rows["delta1"].append(np.abs(_increments_along(here.T, *along)).mean((1, 2)))
+        squares = np.square(_increments_along(moved.T, *along))
+        rows["delta2"].append(squares.mean((1, 2)))
+        if eigenspace is not None:
+            coefficients = [_increments_along(x, *along) for x in each]
+        else:
+            at_each_k = []
+            for k in counts.tolist():
+                space = eigenspace_of(
+                    loss,
+                    params,
+                    data,
+                    order,
+                    k,
+                    dim=dim,
+                    key=key_space,
+                    tol=tol,
+                    chunk_size=chunk_size,
+                    basis_size=None,
+                    max_restarts=300,
+                )
+                vectors = space.eigenvectors
+                at_each_k.append(
+                    compress(
+                        loss, params, data, order, k, vectors, num_next, chunk_size
+                    )
+                )
+            coefficients = [np.stack(x) for x in zip(*at_each_k, strict=True)]
+        for name, x in zip("acB", coefficients, strict=True):
+            rows[name].append(x)
     values = {name: np.asarray(v, np.float64) for name, v in rows.items()}
+    a, c, B = (values.pop(name) for name in "acB")
+    values["delta2_subspace"] = gaussian_moment(a, c, B, sigma).mean(-1)
     slopes = {name: _fit_slope(counts, v) for name, v in values.items()}
-    return StabilizationCurve(counts, **values, slopes=slopes, sigma=sigma, dim=dim)
+    return StabilizationCurve(
+        counts, **values, slopes=slopes, a=a, c=c, B=B, sigma=sigma
+    )

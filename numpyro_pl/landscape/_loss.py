@@ -27,6 +27,9 @@ Loss: TypeAlias = Callable[[PyTree, PyTree], jax.Array]
 CHUNK_SIZE = 128
 """Examples evaluated at a time: bounds memory, not accuracy."""
 
+GRADIENT_NUMBERS = 2**24
+"""Largest size of the gradients that examples of a batch have each for themselves."""
+
 
 def timed(fn: Callable, *args, **kwargs):
     """Result of `fn`, once it is there, and the seconds it took."""
@@ -216,31 +219,53 @@ def increments_subspace(loss, params, data, order, k, directions, zs, chunk_size
     return jax.lax.map(one, zs)
 
 
-@partial(jax.jit, static_argnames=("num_next", "chunk_size"))
-def compress(loss, params, data, order, k, directions, num_next, chunk_size):
+def _derivatives(loss, params, directions, rows, weights):
     """
-    The quadratic model of the increment in the span of `directions`: its value `a`,
-    gradient `c = V^T grad` and Hessian `B = V^T (H_{k+1} - H_k) V`, all as derivatives
-    of `z -> increment(params + V z)`, a function of D numbers.
-
-    :return: (a, c, B), shapes (num_next,), (num_next, D), (num_next, D, D).
+    Weighted loss, gradient and Hessian along `directions`, as derivatives of
+    `z -> loss(params + V z)`, a function of D numbers.
     """
     (dim,) = {v.shape[0] for v in jax.tree.leaves(directions)}
     dtype = jnp.result_type(*jax.tree.leaves(params))
     origin, basis = jnp.zeros(dim, dtype), jnp.eye(dim, dtype=dtype)
 
-    def derivatives(rows, weights):
-        def fn(z):
-            return jnp.vdot(weights, loss(shift(params, directions, z), rows))
+    def fn(z):
+        return jnp.vdot(weights, loss(shift(params, directions, z), rows))
 
-        value, gradient = jax.value_and_grad(fn)(origin)
-        # One product at a time: D of them at once would hold D gradients in memory.
-        hessian = jax.lax.map(lambda e: hvp(fn, origin, e), basis)
-        return value, gradient, (hessian + hessian.T) / 2
+    value, gradient = jax.value_and_grad(fn)(origin)
+    # One product at a time: D of them at once would hold D gradients in memory.
+    hessian = jax.lax.map(lambda e: hvp(fn, origin, e), basis)
+    return value, gradient, (hessian + hessian.T) / 2
 
-    mean = sum_over_examples(derivatives, data, order, k, chunk_size)
-    following = order[k + jnp.arange(num_next)]
-    added = jax.lax.map(
-        lambda row: derivatives(take(data, row[None]), jnp.ones(1)), following
+
+@partial(jax.jit, static_argnames="chunk_size")
+def compress_each(loss, params, data, rows, directions, chunk_size):
+    """
+    Loss, gradient and Hessian of each example in `rows`, along `directions`.
+
+    :return: shapes (len(rows),), (len(rows), D), (len(rows), D, D).
+    """
+    # Batched examples have a gradient each, of n numbers.
+    batch = max(1, min(chunk_size, GRADIENT_NUMBERS // num_params(params)))
+    return jax.lax.map(
+        lambda row: _derivatives(
+            loss, params, directions, take(data, row[None]), jnp.ones(1)
+        ),
+        rows,
+        batch_size=batch,
     )
+
+
+@partial(jax.jit, static_argnames=("num_next", "chunk_size"))
+def compress(loss, params, data, order, k, directions, num_next, chunk_size):
+    """
+    The quadratic model of the increment in the span of `directions`: its value `a`,
+    gradient `c = V^T grad` and Hessian `B = V^T (H_{k+1} - H_k) V`.
+
+    :return: (a, c, B), shapes (num_next,), (num_next, D), (num_next, D, D).
+    """
+    mean = sum_over_examples(
+        partial(_derivatives, loss, params, directions), data, order, k, chunk_size
+    )
+    following = order[k + jnp.arange(num_next)]
+    added = compress_each(loss, params, data, following, directions, chunk_size)
     return jax.tree.map(lambda x, total: (x - total / k) / (k + 1), added, mean)

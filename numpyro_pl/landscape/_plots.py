@@ -37,7 +37,7 @@ def plot_stabilization(curve: StabilizationCurve, ax=None):
     ax = _axes(ax)
     for name, (color, marker, label) in _STYLES.items():
         values, slope = getattr(curve, name), curve.slopes[name]
-        label = label % curve.dim if "%" in label else label
+        label = label % curve.c.shape[-1] if "%" in label else label
         half = (slope.high - slope.low) / 2
         # The two mean-squared criteria all but coincide; an open marker shows both.
         filled = "none" if name == "delta2" else color
