@@ -34,7 +34,8 @@ MODULES = (
     "dataclasses datetime decimal difflib email enum fractions functools hashlib heapq "
     "html http inspect io itertools json logging math multiprocessing operator os "
     "pathlib pickle pprint random re shutil socket statistics string subprocess "
-    "tarfile tempfile textwrap threading tokenize typing unittest urllib.parse uuid zipfile"
+    "tarfile tempfile textwrap threading tokenize typing unittest urllib.parse uuid "
+    "zipfile"
 ).split()
 VOCABULARY = 96  # printable ASCII, and one for anything else
 
@@ -208,7 +209,7 @@ def main(args):
     print(f"{n} parameters, {len(data)} texts; loss {value:.3f} after {steps} steps")
     problem = loss, params, data
 
-    k = len(data) * 2 // 3
+    k = len(data) // 2
     start = time.perf_counter()
     space = landscape.top_eigenspace(*problem, k, dim=10, tol=1e-3, key=random.key(2))
     print(
@@ -255,7 +256,7 @@ def main(args):
     validity = landscape.quadratic_validity(
         *problem,
         k,
-        sigmas=np.geomspace(1e-3, 3, 12),
+        sigmas=np.geomspace(1e-3, 1, 10),
         eigenspace=space,
         key=random.key(6),
     )

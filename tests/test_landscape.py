@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.linalg
 from jax import random
 
 from numpyro_pl.landscape import (
@@ -172,36 +171,6 @@ def test_delta2_agrees_with_the_exact_value():
 
 def regression_loss(params, data):
     return 0.5 * jnp.square(data @ params["w"])
-
-
-def test_eigenspace_equals_a_dense_eigh():
-    n, m, dim = 2000, 256, 10
-    rng = np.random.default_rng(3)
-    X = (rng.normal(size=(m, n)) * 0.9 ** np.arange(n)).astype(np.float32)
-    X = X[:, rng.permutation(n)]
-    k = 200
-    values, vectors = scipy.linalg.eigh(
-        X[:k].T.astype(float) @ X[:k] / k, subset_by_index=[n - dim, n - 1]
-    )
-    values, vectors = values[::-1], vectors[:, ::-1]
-    found = top_eigenspace(
-        regression_loss,
-        {"w": jnp.zeros(n)},
-        X,
-        k,
-        dim=dim,
-        key=KEY,
-        tol=1e-5,
-        chunk_size=64,
-    )
-    V = np.asarray(found.eigenvectors["w"], float)
-    assert np.asarray(found.eigenvalues) == pytest.approx(values, rel=1e-4)
-    assert np.abs(np.sum(V.T * vectors, 0)) == pytest.approx(1, abs=1e-4)
-    signs = np.sign(np.sum(V.T * vectors, 0))
-    assert np.linalg.norm(V.T * signs - vectors, axis=0).max() < 1e-4
-    assert np.abs(V @ V.T - np.eye(dim)).max() < 1e-5
-    assert (np.asarray(found.residuals) <= 1e-5 * values[0]).all()
-    assert found.num_products < 200
 
 
 def test_eigenspace_beyond_the_rank_and_of_all_dimensions():
