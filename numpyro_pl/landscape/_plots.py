@@ -1,0 +1,125 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Pictures of the landscape criteria. Matplotlib is imported when one is drawn."""
+
+import numpy as np
+
+from numpyro_pl.landscape._curves import StabilizationCurve
+from numpyro_pl.landscape._eigenspace import Eigenspace
+from numpyro_pl.landscape._spread import QuadraticValidity
+
+# Okabe and Ito's colours, told apart with any colour vision; markers do it in print.
+_STYLES = {
+    "delta1": ("#0072B2", "o", r"$\Delta_1$"),
+    "delta2": ("#D55E00", "s", r"$\Delta_2$"),
+    "delta2_subspace": ("#009E73", "^", r"$\Delta_2^{(%d)}$"),
+}
+
+
+def _axes(ax):
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(layout="constrained")[1]
+
+
+def plot_stabilization(curve: StabilizationCurve, ax=None):
+    """
+    The three criteria against k, with their fitted slopes: means over orderings, and
+    the range of the orderings shaded.
+
+    :param StabilizationCurve curve: from :func:`stabilization_curve`.
+    :param ax: Matplotlib axes; new ones if None.
+    :return: the axes.
+    """
+    ax = _axes(ax)
+    for name, (color, marker, label) in _STYLES.items():
+        values, slope = getattr(curve, name), curve.slopes[name]
+        label = label % curve.c.shape[-1] if "%" in label else label
+        half = (slope.high - slope.low) / 2
+        # The two mean-squared criteria all but coincide; an open marker shows both.
+        filled = "none" if name == "delta2" else color
+        ax.fill_between(
+            curve.ks, values.min(0), values.max(0), color=color, alpha=0.12, lw=0
+        )
+        ax.loglog(
+            curve.ks,
+            np.exp(np.log(values).mean(0)),
+            color=color,
+            marker=marker,
+            ls="--" if name == "delta2" else "-",
+            ms=9 if name == "delta2" else 5,
+            mfc=filled,
+            label=f"{label}, slope {slope.value:.2f} ± {half:.2f}",
+        )
+    ax.set_xlabel("examples k")
+    ax.set_ylabel("criterion")
+    ax.legend()
+    return ax
+
+
+def plot_spectrum(eigenspace: Eigenspace, ax=None):
+    """
+    The eigenvalues, with their residuals as error bars.
+
+    :param Eigenspace eigenspace: from :func:`top_eigenspace`.
+    :param ax: Matplotlib axes; new ones if None.
+    :return: the axes.
+    """
+    ax = _axes(ax)
+    values = np.asarray(eigenspace.eigenvalues)
+    index = np.arange(1, len(values) + 1)
+    ax.errorbar(
+        index,
+        values,
+        yerr=np.asarray(eigenspace.residuals),
+        fmt="o",
+        ms=5,
+        capsize=3,
+        color="#0072B2",
+    )
+    if (values > 0).all():
+        ax.set_yscale("log")
+    else:
+        ax.axhline(0, color="0.7", lw=0.8, zorder=0)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlabel("index")
+    ax.set_ylabel("Hessian eigenvalue")
+    return ax
+
+
+def plot_quadratic_validity(validity: QuadraticValidity, ax=None):
+    """
+    Relative error of the increment's quadratic model against sigma, and the sigma up to
+    which the closed form may be trusted.
+
+    :param QuadraticValidity validity: from :func:`quadratic_validity`.
+    :param ax: Matplotlib axes; new ones if None.
+    :return: the axes.
+    """
+    ax = _axes(ax)
+    ax.loglog(
+        validity.sigmas, validity.relative_error, marker="o", ms=5, color="#0072B2"
+    )
+    ax.axhline(
+        validity.tolerance,
+        color="0.4",
+        ls="--",
+        lw=1,
+        label=f"tolerance {validity.tolerance:g}",
+    )
+    if validity.trusted_sigma > 0:
+        ax.axvspan(
+            validity.sigmas[0],
+            validity.trusted_sigma,
+            color="#009E73",
+            alpha=0.12,
+            lw=0,
+            label=rf"trusted: $\sigma \leq$ {validity.trusted_sigma:.3g}",
+        )
+    ax.set_xlabel(r"$\sigma$")
+    ax.set_ylabel("relative error of the quadratic model")
+    ax.legend()
+    return ax
