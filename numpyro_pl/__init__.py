@@ -3,7 +3,7 @@
 
 """Minibatch Langevin MCMC for NumPyro."""
 
-from numpyro_pl import datasets, diagnostics, plots
+from numpyro_pl import datasets, diagnostics, landscape, plots
 from numpyro_pl.diagnostics import (
     agreement,
     compare,
@@ -12,17 +12,26 @@ from numpyro_pl.diagnostics import (
     total_variation,
 )
 from numpyro_pl.kernels.pseudo_langevin import PseudoLangevin
+from numpyro_pl.map_search import MAPResult, find_map
+from numpyro_pl.optim import random_scaled_sgdm, scale_by_random
+from numpyro_pl.warm_start import init_to_map
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MAPResult",
     "PseudoLangevin",
     "agreement",
     "compare",
     "datasets",
     "diagnostics",
+    "find_map",
     "function_rhat",
+    "init_to_map",
+    "landscape",
     "plots",
     "predictive_probabilities",
+    "random_scaled_sgdm",
+    "scale_by_random",
     "total_variation",
 ]

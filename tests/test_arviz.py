@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from numpyro.infer import MCMC, Predictive, log_likelihood
 import pytest
+from numpyro.infer import MCMC, Predictive, log_likelihood
 
 from numpyro_pl import PseudoLangevin
 from numpyro_pl.minibatch import FullDataModel

@@ -6,10 +6,10 @@ moments. Each check is also run on the dynamics broken on purpose, and must fail
 from dataclasses import dataclass
 
 import jax
-from jax import random
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import random
 
 from numpyro_pl.dynamics.integrate import GradientFns, integrate
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics

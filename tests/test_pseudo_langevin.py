@@ -3,14 +3,14 @@
 import logging
 import pickle
 
-from conftest import linear_model
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from numpyro.infer import MCMC, init_to_median
 import pytest
+from conftest import linear_model
+from numpyro.infer import MCMC, init_to_median
 
 from numpyro_pl import PseudoLangevin
 

@@ -1,10 +1,10 @@
 """The counter generator against its published vectors and exact moments."""
 
 import jax
-from jax import random
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import random
 
 from numpyro_pl.dynamics.noise import scaled_noise, tree_normal, tree_signs
 from numpyro_pl.dynamics.random_bits import normals, random_words, threefry_2x32

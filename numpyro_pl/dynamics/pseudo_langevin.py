@@ -100,8 +100,8 @@ class PseudoLangevinDynamics:
 
     def bounded_variance(self, step_size: Tree, variance: Tree) -> Tree:
         """
-        The noise variance, where it is at most what gives the wanted noise fraction; that
-        bound elsewhere (after a divergence, which may have spoilt it).
+        The noise variance, where it is at most what gives the wanted noise fraction;
+        that bound elsewhere (after a divergence, which may have spoilt it).
         """
         bound = 2 * (1 - self.decay) * self.temperature * self.noise_fraction
         return jax.tree.map(lambda a, v: jnp.fmin(v, bound / a), step_size, variance)

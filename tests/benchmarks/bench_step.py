@@ -9,7 +9,6 @@ import argparse
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -25,7 +24,9 @@ def make_model(widths):
     def model(x, y):
         weights = []
         for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-            w = numpyro.sample(f"w{i}", dist.Normal(0, a**-0.5).expand([a, b]).to_event())
+            w = numpyro.sample(
+                f"w{i}", dist.Normal(0, a**-0.5).expand([a, b]).to_event()
+            )
             bias = numpyro.sample(f"b{i}", dist.Normal(0, 1).expand([b]).to_event())
             weights.append((w, bias))
         with numpyro.plate("data", x.shape[0], subsample_size=BATCH):
@@ -85,7 +86,9 @@ def main():
     held += memory.output_size_in_bytes - memory.alias_size_in_bytes
     print(f"devices {jax.devices()}, jax {jax.__version__}, {size:,} parameters")
     print(f"bare gradient {np.median(bare):.2f} ms, step {np.median(step):.2f} ms")
-    print(f"ratio {np.median(ratios):.2f} (range {min(ratios):.2f} to {max(ratios):.2f})")
+    print(
+        f"ratio {np.median(ratios):.2f} (range {min(ratios):.2f} to {max(ratios):.2f})"
+    )
     print(f"steps per second {1e3 / np.median(step):.0f}")
     print(f"memory: {held / (4 * size):.2f} times the parameters")
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from numpyro.infer import MCMC
 import pytest
+from numpyro.infer import MCMC
 
 from numpyro_pl import PseudoLangevin
 
