@@ -142,7 +142,7 @@ def test_the_check_fails_when_read_at_the_full_step():
 
 @pytest.mark.parametrize("friction", [0.02, 2.0])
 def test_correlated_gaussian(friction):
-    """Covariance of a correlated target, six entries within 3.5 se (false alarm 3e-3)."""
+    """Covariance of a correlated target, entries within 3.5 se (false alarm 3e-3)."""
     rng = np.random.default_rng(0)
     a = rng.normal(size=(3, 3))
     precision = a @ a.T + np.eye(3)

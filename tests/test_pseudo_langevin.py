@@ -108,9 +108,9 @@ def test_step_sizes_are_fixed_after_warmup(regression):
 
 def test_nothing_recompiles(regression, caplog, monkeypatch):
     """
-    Neither draws nor a second run on other data of the same shape compile anything. (The
-    loop that NumPyro builds without a progress bar is compiled anew at each run, for its
-    own kernels too; with one, its draws are dispatched one by one.)
+    Neither draws nor a second run on other data of the same shape compile anything.
+    (The loop that NumPyro builds without a progress bar is compiled anew at each run,
+    for its own kernels too; with one, its draws are dispatched one by one.)
     """
     monkeypatch.delenv("CI", raising=False)
     x, y = regression
@@ -170,7 +170,7 @@ def test_divergence_is_flagged_and_survived():
 
 
 def test_full_batch_gaussian_from_a_potential():
-    """200 chains on a tree position: variances within 4 se of an effective 1000 draws."""
+    """200 chains on a tree position: variances within 4 se of 1000 draws."""
     sd = jnp.array([0.1, 1.0, 10.0])
 
     def potential(z):

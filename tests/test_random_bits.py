@@ -24,7 +24,10 @@ from numpyro_pl.dynamics.random_bits import normals, random_words, threefry_2x32
 )
 def test_known_answers(key, counter, expected):
     """Known-answer vectors of the Random123 library."""
-    u32 = lambda pair: tuple(jnp.uint32(x) for x in pair)
+
+    def u32(pair):
+        return tuple(jnp.uint32(x) for x in pair)
+
     assert tuple(int(x) for x in threefry_2x32(u32(key), u32(counter))) == expected
 
 

@@ -1,11 +1,12 @@
 """
 Cost and memory of one integrator step on the network 100-1000-900-10 (1,010,910
-parameters), B = 128: ratios to a bare jitted minibatch gradient measured in the same run.
+parameters), B = 128: ratios to a bare jitted minibatch gradient of the same run.
 
     python tests/benchmarks/bench_step.py [--noise signs|gaussian] [--widths 1000 900]
 """
 
 import argparse
+import itertools
 import time
 
 import jax
@@ -23,7 +24,7 @@ def make_model(widths):
 
     def model(x, y):
         weights = []
-        for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (a, b) in enumerate(itertools.pairwise(sizes)):
             w = numpyro.sample(
                 f"w{i}", dist.Normal(0, a**-0.5).expand([a, b]).to_event()
             )

@@ -60,11 +60,11 @@ def run(model, x, y, warmup, samples, chains, **settings):
 @pytest.mark.parametrize(("correlation", "limit"), [(0.0, 0.03), (0.5, 0.06)])
 def test_moments(correlation, limit):
     """
-    N = 10,000, B = 100, 10 columns, default settings. Chains forget in about 10 passes,
-    so 64 chains of 300 draws are about 1,900 independent ones: the standard error is 0.02
-    posterior sd for a mean and 1.6 % for an sd. Limits: means 0.1 sd, and for the sd of
-    each column 3 % and 6 %, on top of 2 standard errors of its own; the mean sd ratio of
-    the columns, ten times as sharp, must meet the limit alone.
+    N = 10,000, B = 100, 10 columns, default settings. Chains forget in about 10
+    passes, so 64 chains of 300 draws are about 1,000 to 2,000 independent ones: the
+    standard error is 0.03 posterior sd for a mean and about 2 % for an sd. Limits:
+    means 0.1 sd; the mean sd ratio of the columns 3 % and 6 %, and that of each column
+    the same plus 2 standard errors of its own.
     """
     x, y = data(10_000, 10, correlation)
     mean, sd = exact_posterior(x, y)
@@ -77,7 +77,7 @@ def test_moments(correlation, limit):
     print("kinetic temperature", temperature.mean())
     assert np.abs(error).max() < 0.1
     assert abs(ratio.mean() - 1) < limit
-    assert np.abs(ratio - 1).max() < limit + 2 * 0.016
+    assert np.abs(ratio - 1).max() < limit + 2 * 0.02
     assert abs(temperature.mean() - 1) < 0.02
     # Independent columns: a covariance nearly diagonal, all eigenvalues near f = 0.05.
     # Correlated ones: f (1 + 9 * 0.5) along the common direction.
