@@ -187,7 +187,7 @@ def test_noise_variance_is_tracked():
 
 
 def test_step_sizes_are_finite_where_there_is_no_noise():
-    dynamics = PseudoLangevinDynamics(noise_fraction=0.1, friction=0.2)
+    dynamics = PseudoLangevinDynamics(0.1, friction=0.2, max_frequency=1.0)
     step = dynamics.step_sizes(jnp.array([0.0, 4.0]), jnp.array([2.0, 1e-9]), 0.1)
     c = dynamics.decay
     np.testing.assert_allclose(step, [(1 + c) / 4, 2 * (1 - c) * 0.1 / 4], rtol=1e-6)

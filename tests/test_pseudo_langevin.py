@@ -12,7 +12,7 @@ import pytest
 from conftest import linear_model
 from numpyro.infer import MCMC, init_to_median
 
-from numpyro_pl import PseudoLangevin
+from numpyro_pl import PseudoLangevin, init_to_map
 
 FIELDS = ("potential_energy", "kinetic_temperature", "noise_fraction", "diverging")
 
@@ -260,6 +260,17 @@ def test_init_strategy_and_init_params(regression):
     mcmc = make(warmup=0, samples=1, kernel={"num_steps": 1})
     mcmc.run(jax.random.key(0), *regression, init_params=start)
     assert np.abs(draws(mcmc)[0, 0] - start["w"]).max() < 0.2
+
+
+def test_warm_start_is_one_argument(regression):
+    """Each chain starts at the mode: its first draw is within a step of it."""
+    x, y = regression
+    mode = np.linalg.solve(x.T @ x + np.eye(3), x.T @ y)
+    kernel = {"init_strategy": init_to_map(num_steps=300), "num_steps": 1}
+    mcmc = make(warmup=0, samples=1, chains=2, kernel=kernel)
+    mcmc.run(jax.random.key(0), x, y)
+    # The posterior sd is 0.04; a start from init_to_uniform is 2 to 3 away.
+    assert np.abs(draws(mcmc)[:, 0] - mode).max() < 0.25
 
 
 def test_num_steps_defaults_to_one_pass(regression):

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.util import initialize_model
 from numpyro.util import identity
 
@@ -26,6 +27,7 @@ from numpyro_pl.minibatch import (
     MinibatchPotential,
     PlateSizes,
 )
+from numpyro_pl.warm_start import map_search_of
 
 __all__ = ["Binding", "Data", "data_signature", "packing"]
 
@@ -88,7 +90,10 @@ class Binding:
         init_strategy: Callable,
     ):
         self.model = model
-        self._init_strategy = init_strategy
+        self._map_search = map_search_of(init_strategy)
+        # The search has a start of its own; what is left to the strategy is the shapes.
+        searching = self._map_search is not None
+        self._init_strategy = init_to_uniform if searching else init_strategy
         self._compiled: dict[Any, Callable] = {}
         if model is None:
             assert potential_fn is not None
@@ -234,6 +239,8 @@ class Binding:
 
     def initial_position(self, rng_key, data: Data):
         """Unconstrained initial values by the init strategy, a batch for many keys."""
+        if self._map_search is not None and self.model is not None:
+            return self._map_search(rng_key, self.model, *data)
         fn = lambda data, key: self._first_position(key, data)  # noqa: E731
         name = f"initial_position_{is_prng_key(rng_key)}"
         return self.compiled(name, fn, data)(rng_key)
