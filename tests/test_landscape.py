@@ -85,7 +85,7 @@ def test_delta1_does_not_cancel_in_single_precision():
 
 
 def test_estimators_agree_with_the_exact_value_on_quadratics(x64):
-    n, dim, k, sigma = 70, 5, 40, 0.7
+    n, dim, k, sigma = 70, 5, 40, 1.0
     w, params, data, *_ = quadratic_problem(n, 60)
     (a, gradient, hessian), mean_hessian = exact_increment(w, data, k)
     V = np.linalg.eigh(mean_hessian)[1][:, ::-1][:, :dim]
@@ -102,7 +102,7 @@ def test_estimators_agree_with_the_exact_value_on_quadratics(x64):
             dim=dim,
             sigma=sigma,
             estimator=estimator,
-            num_samples=1500,
+            num_samples=2500,
             key=KEY,
             tol=1e-8,
             **settings,
@@ -158,15 +158,15 @@ def test_spectral_formula_with_shared_eigenvectors(x64):
 
 
 def test_delta2_agrees_with_the_exact_value():
-    k, sigma = 40, 0.5
+    k, sigma = 40, 1.0
     w, params, data, *_ = quadratic_problem(12, 60)
     exact = gaussian_moment(*exact_increment(w, data, k)[0], sigma)
     result = delta2(
-        quadratic_loss, params, data, k, sigma=sigma, num_samples=1500, key=KEY
+        quadratic_loss, params, data, k, sigma=sigma, num_samples=6000, key=KEY
     )
     # Four standard errors: a false alarm in about 16,000 runs.
     assert abs(result.value - exact) < 4 * result.standard_error
-    assert result.standard_error < 0.1 * exact
+    assert result.standard_error < 0.05 * exact
 
 
 def regression_loss(params, data):
@@ -183,6 +183,8 @@ def test_eigenspace_beyond_the_rank_and_of_all_dimensions():
     )
     V = np.asarray(found.eigenvectors["w"])
     assert np.abs(V @ V.T - np.eye(6)).max() < 1e-5
+    again = top_eigenspace(regression_loss, {"w": jnp.zeros(100)}, X, 2, dim=6, key=KEY)
+    assert (again.eigenvectors["w"] == V).all()
     w = {"w": jnp.zeros(3)}
     assert top_eigenspace(regression_loss, w, X[:, :3], 4, dim=3, key=KEY).eigenvectors[
         "w"
@@ -356,7 +358,7 @@ def test_plots(curve):
 
     ax = plot_stabilization(curve)
     labels = [t.get_text() for t in ax.get_legend().get_texts()]
-    assert f"slope {curve.slopes['delta1'].value:.2f}" in labels[0]
+    assert f"slope ${curve.slopes['delta1'].value:.2f}" in labels[0]
     _, params, data, *_ = quadratic_problem(8, 40)
     space = top_eigenspace(quadratic_loss, params, data, 30, dim=3, key=KEY)
     _, given = plt.subplots()

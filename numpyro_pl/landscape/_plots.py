@@ -52,8 +52,12 @@ def plot_stabilization(curve: StabilizationCurve, ax=None):
             ls="--" if name == "delta2" else "-",
             ms=9 if name == "delta2" else 5,
             mfc=filled,
-            label=f"{label}, slope {slope.value:.2f} ± {half:.2f}",
+            label=rf"{label}, slope ${slope.value:.2f} \pm {half:.2f}$",
         )
+    # Matplotlib's own labels of a log axis overlap within one or two decades.
+    shown = curve.ks[:: -(-len(curve.ks) // 8)]
+    ax.set_xticks(shown, [str(k) for k in shown])
+    ax.set_xticks([], minor=True)
     ax.set_xlabel("examples k")
     ax.set_ylabel("criterion")
     ax.legend()
@@ -80,7 +84,7 @@ def plot_spectrum(eigenspace: Eigenspace, ax=None):
         capsize=3,
         color="#0072B2",
     )
-    if (values > 0).all():
+    if values.min() > 0 and values.max() > 30 * values.min():
         ax.set_yscale("log")
     else:
         ax.axhline(0, color="0.7", lw=0.8, zorder=0)
