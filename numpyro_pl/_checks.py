@@ -108,16 +108,7 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
     indices = {
         name: jnp.zeros(p.subsample_size, int) for name, p in sorted(plates.items())
     }
-    try:
-        flow = trace_indices(values, indices)
-    except ValueError as error:
-        if "numpyro.subsample" not in str(error):
-            raise
-        raise ValueError(
-            f"{error}. Every array under a subsampled plate needs the plate's length "
-            "along the plate's dimension: check the lengths of the model's arguments "
-            "and the event_dim of numpyro.subsample."
-        ) from error
+    flow = trace_indices(values, indices)
 
     for name, operand, axis in flow.gathers:
         length, size = operand[axis], plates[name].size

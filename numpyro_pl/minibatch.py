@@ -171,7 +171,8 @@ class PlateSizes(dict):
         :param model: a NumPyro model.
         :param args: positional arguments of the model.
         :param kwargs: keyword arguments of the model.
-        :raises ValueError: where `subsample_size` is larger than the plate, or 1.
+        :raises ValueError: where `subsample_size` is larger than the plate, or 1, or an
+            array has another length than its plate.
         """
         # Innermost handlers see a message first: the recorder sees what the model says.
         recorder = _RecordPlates(handlers.seed(model, random.key(0)))
@@ -180,7 +181,17 @@ class PlateSizes(dict):
         def run():
             opened(*args, **kwargs)
 
-        jax.eval_shape(run)
+        try:
+            jax.eval_shape(run)
+        except ValueError as error:
+            if "numpyro.subsample" not in str(error):
+                raise
+            message = str(error).splitlines()[0]
+            raise ValueError(
+                f"{message}. Every array under a subsampled plate needs the plate's "
+                "length along the plate's dimension: check the lengths of the model's "
+                "arguments and the event_dim of numpyro.subsample."
+            ) from error
         plates = cls()
         for name, (size, subsample_size) in recorder.plates.items():
             if subsample_size is None or subsample_size == size:

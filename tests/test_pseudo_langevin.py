@@ -319,13 +319,13 @@ def test_neural_network_modules(which, regression):
             yb = numpyro.subsample(y, event_dim=0)
             numpyro.sample("y", dist.Normal(net(xb)[..., 0], 1.0), obs=yb)
 
-    mcmc = make(model, warmup=20, samples=20)
+    mcmc = make(model, warmup=150, samples=50)
     mcmc.run(jax.random.key(0), x, y)
     z = mcmc.get_samples()
     assert all(name.startswith("nn/") for name in z)
-    weights = next(v for v in z.values() if v.size == 60)
+    weights = next(v for v in z.values() if v.size == 150)
     np.testing.assert_allclose(
-        weights.reshape(20, 3).mean(0), [1.0, 0.0, -1.0], atol=0.35
+        weights.reshape(50, 3).mean(0), [1.0, 0.0, -1.0], atol=0.35
     )
 
 
