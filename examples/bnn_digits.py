@@ -101,12 +101,12 @@ def sample_langevin(seed: int = 0, quick: bool = False) -> Posterior:
 
 
 def sample_nuts(seed: int = 0, quick: bool = False) -> Posterior:
-    """400 draws of warmup and 600 more; a tenth if quick."""
+    """250 draws of warmup and 350 more; a tenth if quick."""
     scale = 10 if quick else 1
     mcmc = MCMC(
-        NUTS(model, max_tree_depth=8),
-        num_warmup=400 // scale,
-        num_samples=600 // scale,
+        NUTS(model, max_tree_depth=7),
+        num_warmup=250 // scale,
+        num_samples=350 // scale,
         num_chains=2,
         chain_method="vectorized",
         progress_bar=False,
@@ -118,10 +118,7 @@ def sample_nuts(seed: int = 0, quick: bool = False) -> Posterior:
 def _run(mcmc: MCMC, key: jax.Array, fields: tuple[str, ...]) -> Posterior:
     data = datasets.digits()
     start = time.perf_counter()
-    # As JAX arrays: NumPy ones become literals of the program, on which NUTS was ten
-    # times slower here.
-    x, y = jnp.asarray(data.x_train), jnp.asarray(data.y_train)
-    mcmc.run(key, x, y, extra_fields=fields)
+    mcmc.run(key, data.x_train, data.y_train, extra_fields=fields)
     samples = jax.block_until_ready(mcmc.get_samples(group_by_chain=True))
     seconds = time.perf_counter() - start
     probs = diagnostics.predictive_probabilities(
