@@ -156,7 +156,8 @@ class MAPProblem:
             new = jax.tree.map(
                 lambda n, o: jnp.where(active & finite, n, o), new, search.svi_state
             )
-            failed_at = jnp.where(active & ~finite, step, search.failed_at)
+            failed = active & ~finite
+            failed_at = jnp.where(failed, step.astype(jnp.int32), search.failed_at)
             loss = jnp.where(active, loss, jnp.nan)
             return search._replace(svi_state=new, failed_at=failed_at), loss
 
