@@ -189,7 +189,7 @@ class LangevinKernel(MCMCKernel):
         split = lambda k: tuple(random.split(k))  # noqa: E731
         rng_key, key_position = (jax.vmap(split) if batched else split)(rng_key)
         if init_params is not None:
-            z = binding.check_position(init_params, batched)
+            z = binding.check_position(init_params)
         elif self._model is None:
             raise ValueError(
                 "init_params must be given with `potential_fn`: "
@@ -199,8 +199,7 @@ class LangevinKernel(MCMCKernel):
             z = binding.initial_position(key_position, data)
 
         def start(data, key, z):
-            value = partial(binding.potential_energy, data=data)
-            energy, grad = jax.value_and_grad(value)(z)
+            energy, grad = binding.potential_and_gradient(z, data)
             return self._initial_state(key, z, energy), grad
 
         many = lambda data, keys, z: jax.vmap(partial(start, data))(keys, z)  # noqa: E731

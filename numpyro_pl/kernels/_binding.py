@@ -207,6 +207,15 @@ class Binding:
             return self._potential(position, None, *data)
         return self._minibatch.full(position, *data)
 
+    def potential_and_gradient(self, position, data: Data):
+        """
+        Potential on the full data and its gradient, each chunk differentiated alone:
+        the gradient of the sum over chunks would hold the activations of all the data.
+        """
+        if self._minibatch is None:
+            return jax.value_and_grad(self._potential)(position, None, *data)
+        return self._minibatch.full_value_and_grad(position, *data)
+
     def minibatch_potential(self, position, data: Data, rng_key):
         """Unbiased estimate of the potential from one fresh minibatch."""
         if self._minibatch is None or not self.plates:
@@ -245,7 +254,7 @@ class Binding:
         name = f"initial_position_{is_prng_key(rng_key)}"
         return self.compiled(name, fn, data)(rng_key)
 
-    def check_position(self, position, batched: bool) -> Any:
+    def check_position(self, position) -> Any:
         """
         Initial values given by the user, as arrays of a common float type.
 
