@@ -9,12 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import random
-from numpyro import handlers
 from numpyro.infer.initialization import init_to_sample
 
 from numpyro_pl._dataflow import trace_indices
-from numpyro_pl.minibatch import INDICES_KWARG, IndexedModel, PlateSizes
+from numpyro_pl._handlers import INDICES_KWARG, IndexedModel, PlateSizes, trace_of
 
 __all__ = [
     "ModelSites",
@@ -52,11 +50,8 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
     indexed = IndexedModel(model)
 
     def values(indices):
-        seeded = handlers.substitute(
-            handlers.seed(indexed, random.key(0)), substitute_fn=init_to_sample
-        )
         run = {**kwargs, INDICES_KWARG: indices}
-        trace = handlers.trace(seeded).get_trace(*args, **run)
+        trace = trace_of(indexed, args, run, strategy=init_to_sample)
         for name, site in trace.items():
             if site["type"] == "sample":
                 sites[name] = {

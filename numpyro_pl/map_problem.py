@@ -10,6 +10,7 @@ need: cheap minibatch indices, a stream of randomness for each, and starts that 
 alone.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -17,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import random
-from numpyro import handlers
 from numpyro.infer import SVI, Trace_ELBO
 from numpyro.infer.autoguide import AutoDelta
 from numpyro.infer.initialization import init_to_uniform
@@ -28,12 +28,15 @@ from numpyro.infer.util import (
     unconstrain_fn,
 )
 
-from numpyro_pl.minibatch import (
+from numpyro_pl._handlers import (
     INDICES_KWARG,
     IndexedModel,
-    MinibatchPotential,
     PlateSizes,
+    fix_sites,
+    seeded,
+    trace_of,
 )
+from numpyro_pl.minibatch import MinibatchPotential
 from numpyro_pl.optim import fold_in_stream
 
 __all__ = ["MAPProblem", "Search", "default_optimizer"]
@@ -83,17 +86,14 @@ class MAPProblem:
             plates = PlateSizes.of(model, *args, **kwargs)
             self.potential = MinibatchPotential(model, plates)
             first = self._with_indices(self.potential.first_rows())
-            self.model = IndexedModel(model)
-            seeded = handlers.seed(self.model, random.key(0))
-            trace = handlers.trace(seeded).get_trace(*args, **first)
+            self.model: Callable = IndexedModel(model)
+            trace = trace_of(self.model, args, first)
             self.sites = _latent_sites(trace, plates)
             # A kernel keeps `param` sites of the model at their initial values, so
             # the search does too. Those of network modules are replaced by latent ones.
             fixed = {k: v["value"] for k, v in trace.items() if v["type"] == "param"}
             if fixed:
-                self.model = handlers.block(
-                    handlers.substitute(self.model, data=fixed), hide=list(fixed)
-                )
+                self.model = fix_sites(self.model, fixed)
             guide = AutoDelta(self.model, init_loc_fn=init_strategy)
             self.svi = SVI(self.model, guide, optimizer, Trace_ELBO())
             state = self.svi.init(random.key(0), *args, **first)
@@ -175,7 +175,7 @@ class MAPProblem:
         """The same values in the unconstrained space of NumPyro's kernels."""
         kwargs = self._with_indices(self.potential.first_rows())
         replayed = unconstrain_fn(
-            handlers.seed(self.model, random.key(0)),
+            seeded(self.model),
             self.args,
             kwargs,
             self.params(search),
@@ -192,7 +192,7 @@ class MAPProblem:
 
     def objective(self, search: Search) -> jax.Array:
         """Negative log joint density on the full data, without Jacobian, in nats."""
-        model = handlers.seed(self.model, random.key(0))
+        model = seeded(self.model)
         values = self.params(search)
         return self.potential.reduce_over_data(
             lambda rows: (

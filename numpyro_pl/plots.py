@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from numpyro_pl._predictive import mean_probabilities
+from numpyro_pl._scores import mean_probabilities
 from numpyro_pl.diagnostics import (
     agreement,
     calibration_curve,

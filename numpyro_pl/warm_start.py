@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 from numpyro.util import is_prng_key
 
+from numpyro_pl._handlers import outside_model
 from numpyro_pl.map_problem import MAPProblem, default_optimizer
 
 __all__ = ["MAPSearch", "init_to_map", "map_search_of"]
@@ -91,7 +91,7 @@ class MAPSearch:
         if name == self._first or name not in self._pending:
             self._first = name
             # The model that asks is running: its handlers must not see the search.
-            with handlers.block():
+            with outside_model():
                 self._pending = self._solve_params(site["kwargs"]["rng_key"])
         if name not in self._pending:
             raise ValueError(

@@ -1,3 +1,6 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
 """Fixtures shared by the tests."""
 
 import jax
@@ -5,6 +8,16 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """
+    Compile with few optimizations: most of the fast suite's time is compilation, and
+    this takes a third of it less. Not where many draws are made.
+    """
+    quick = item.get_closest_marker("statistical") is None
+    jax.config.update("jax_disable_most_optimizations", quick)
 
 
 def linear_model(x, y, batch=100):
@@ -24,11 +37,3 @@ def regression():
     x = jax.random.normal(key_x, (600, 3))
     y = x @ jnp.array([1.0, 0.0, -1.0]) + jax.random.normal(key_y, (600,))
     return x, y
-
-
-@pytest.fixture(scope="module")
-def quick_compile():
-    """Compile with few optimizations: half the time, for tests that run little."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

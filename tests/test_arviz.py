@@ -12,8 +12,6 @@ from numpyro.infer import MCMC, Predictive, log_likelihood
 from numpyro_pl import PseudoLangevin
 from numpyro_pl.minibatch import FullDataModel
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def model(x, y=None):
     w = numpyro.sample("w", dist.Normal(0, 1).expand([3]).to_event(1))

@@ -11,8 +11,6 @@ from numpyro.infer import MCMC
 
 from numpyro_pl import PseudoLangevin
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def run(model, *args, init_params=None, **kwargs):
     mcmc = MCMC(PseudoLangevin(model), num_warmup=1, num_samples=1, progress_bar=False)

@@ -16,8 +16,6 @@ from numpyro_pl import PseudoLangevin, init_to_map
 
 FIELDS = ("potential_energy", "kinetic_temperature", "noise_fraction", "diverging")
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def make(model=linear_model, warmup=20, samples=10, chains=1, kernel=None, **kwargs):
     kwargs.setdefault("progress_bar", False)
@@ -60,8 +58,15 @@ def test_diverging_is_collected_by_default(regression):
     assert set(mcmc.get_extra_fields()) == {"diverging"}
 
 
-def test_sequential_chains_with_progress_bar_and_thinning(regression, monkeypatch):
-    monkeypatch.delenv("CI", raising=False)
+@pytest.fixture
+def progress_bar(monkeypatch):
+    """NumPyro shows none where either variable is set."""
+    for variable in ("CI", "PYTEST_XDIST_WORKER"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.usefixtures("progress_bar")
+def test_sequential_chains_with_progress_bar_and_thinning(regression):
     mcmc = make(chains=2, chain_method="sequential", progress_bar=True, thinning=2)
     mcmc.run(jax.random.key(0), *regression)
     assert draws(mcmc).shape == (2, 5, 3)
@@ -106,13 +111,13 @@ def test_step_sizes_are_fixed_after_warmup(regression):
     assert (np.asarray(mcmc.last_state.noise_variance["w"]) > 0).all()
 
 
-def test_nothing_recompiles(regression, caplog, monkeypatch):
+@pytest.mark.usefixtures("progress_bar")
+def test_nothing_recompiles(regression, caplog):
     """
     Neither draws nor a second run on other data of the same shape compile anything.
     (The loop that NumPyro builds without a progress bar is compiled anew at each run,
     for its own kernels too; with one, its draws are dispatched one by one.)
     """
-    monkeypatch.delenv("CI", raising=False)
     x, y = regression
     mcmc = make(samples=5, jit_model_args=True, progress_bar=True)
     mcmc.run(jax.random.key(0), x, y)

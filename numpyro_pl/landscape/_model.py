@@ -9,12 +9,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import random
-from numpyro import handlers
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
+from numpyro_pl._handlers import (
+    INDICES_KWARG,
+    IndexedModel,
+    PlateSizes,
+    hide_sites,
+    seeded,
+    trace_of,
+)
 from numpyro_pl.landscape._loss import PyTree
-from numpyro_pl.minibatch import INDICES_KWARG, IndexedModel, PlateSizes
 
 
 def _is_array(x: Any) -> bool:
@@ -69,18 +74,14 @@ class ModelLoss:
         args, kwargs = jax.tree.unflatten(spec.treedef, leaves)
         if spec.indexed:
             kwargs = {**kwargs, INDICES_KWARG: {spec.plate: data}}
-        # A fixed key serves `param` sites of neural network modules, whose values are
-        # replaced by the latent ones.
-        return handlers.seed(IndexedModel(spec.model), random.key(0)), args, kwargs
+        return IndexedModel(spec.model), args, kwargs
 
     def __call__(self, params: PyTree, data: PyTree) -> jax.Array:
         spec = self._spec
         num_rows = jax.tree.leaves(data)[0].shape[0]
         model, args, kwargs = self._bind(data)
-        values = constrain_fn(model, args, kwargs, params)
-        trace = handlers.trace(handlers.substitute(model, data=values)).get_trace(
-            *args, **kwargs
-        )
+        values = constrain_fn(seeded(model), args, kwargs, params)
+        trace = trace_of(model, args, kwargs, values)
         total = jnp.zeros(num_rows)
         for name in spec.observed:
             site = trace[name]
@@ -92,14 +93,13 @@ class ModelLoss:
             total = total - scale * rows.reshape(num_rows, -1).sum(-1)
         if not spec.include_prior:
             return total
-        prior = handlers.block(
-            model, hide_fn=lambda site: site.get("name") in spec.observed
-        )
+        prior = hide_sites(seeded(model), spec.observed)
         return total + potential_energy(prior, args, kwargs, params) / spec.size
 
     def constrain(self, params: PyTree, data: PyTree) -> PyTree:
         """Constrained values of the latent sites; `data` as from :func:`from_model`."""
-        return constrain_fn(*self._bind(data), params)
+        model, args, kwargs = self._bind(data)
+        return constrain_fn(seeded(model), args, kwargs, params)
 
     def unconstrain(self, values: PyTree, data: PyTree) -> PyTree:
         """
@@ -109,7 +109,7 @@ class ModelLoss:
         """
         model, args, kwargs = self._bind(data)
         latent = {k: v for k, v in values.items()}
-        return unconstrain_fn(model, args, kwargs, latent)
+        return unconstrain_fn(seeded(model), args, kwargs, latent)
 
 
 def _sites(model, args, kwargs) -> list[tuple[str, bool, tuple]]:
@@ -117,8 +117,7 @@ def _sites(model, args, kwargs) -> list[tuple[str, bool, tuple]]:
     found = []
 
     def run():
-        seeded = handlers.seed(IndexedModel(model), random.key(0))
-        for name, site in handlers.trace(seeded).get_trace(*args, **kwargs).items():
+        for name, site in trace_of(IndexedModel(model), args, kwargs).items():
             if site["type"] == "sample":
                 frames = tuple((f.name, f.size) for f in site["cond_indep_stack"])
                 found.append((name, bool(site["is_observed"]), frames))

@@ -142,8 +142,9 @@ def relu_problem():
 
 def chebyshev_problem():
     """
-    Nesterov's non-smooth Chebyshev-Rosenbrock function in 5 dimensions (Gurbuzbalaban
-    and Overton 2012): 2^4 Clarke stationary points, one of them the minimum.
+    Nesterov's non-smooth Chebyshev-Rosenbrock function, the second variant of M.
+    Gürbüzbalaban and M. L. Overton, Nonlinear Analysis 75(3):1282-1289 (2012), in 5
+    dimensions: 2^4 Clarke stationary points, one of them the minimum.
     """
 
     def loss(x, rows):

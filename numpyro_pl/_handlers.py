@@ -1,0 +1,258 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+NumPyro's handlers: a model run on chosen rows of its plates, on all of them, with given
+values, or without some of its sites.
+
+This is the only module that touches NumPyro's handlers and message passing; the others
+ask it for models and traces.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro.primitives as primitives
+from jax import random
+from numpyro import handlers
+
+__all__ = [
+    "INDICES_KWARG",
+    "FullDataModel",
+    "IndexedModel",
+    "Indices",
+    "PlateSize",
+    "PlateSizes",
+    "fix_sites",
+    "hide_sites",
+    "open_plates",
+    "outside_model",
+    "seeded",
+    "trace_of",
+]
+
+INDICES_KWARG = "_numpyro_pl_indices"
+"""Reserved model keyword through which plate indices travel."""
+
+Indices = Mapping[str, jax.Array]
+
+
+class PlateSize(NamedTuple):
+    """
+    Sizes of one subsampled plate.
+
+    - **size** - number of rows N.
+    - **subsample_size** - number of rows B in a minibatch.
+    """
+
+    size: int
+    subsample_size: int
+
+
+class _SetPlates(primitives.Messenger):
+    """
+    Give subsampled plates the indices in `indices`; the ones not named there are opened
+    to their full size. `numpyro.handlers.substitute` would warn here, because it leaves
+    the plate's own `subsample_size` as it is.
+    """
+
+    def __init__(self, fn=None, indices: Indices | None = None):
+        self.indices = {} if indices is None else indices
+        super().__init__(fn)
+
+    def process_message(self, msg):
+        if msg["type"] != "plate":
+            return
+        size, subsample_size = msg["args"]
+        if msg["name"] in self.indices:
+            indices = self.indices[msg["name"]]
+        elif subsample_size is not None and subsample_size != size:
+            indices = jnp.arange(size)
+        else:
+            return
+        msg["args"] = (size, indices.shape[0])
+        msg["value"] = indices
+
+
+class _RecordPlates(primitives.Messenger):
+    """Record the sizes of the plates as the model states them."""
+
+    def __init__(self, fn=None):
+        self.plates: dict[str, tuple[int, int | None]] = {}
+        super().__init__(fn)
+
+    def process_message(self, msg):
+        if msg["type"] == "plate":
+            self.plates[msg["name"]] = msg["args"]
+
+
+def open_plates(model: Callable, *args, **kwargs) -> Any:
+    """
+    Run `model` with every subsampled plate opened to its full size.
+
+    :param model: a NumPyro model.
+    :param args: positional arguments of the model.
+    :param kwargs: keyword arguments of the model.
+    :return: what the model returns.
+    """
+    with _SetPlates():
+        return model(*args, **kwargs)
+
+
+class FullDataModel:
+    """
+    A model with every subsampled plate opened to its full size: what ArviZ,
+    `Predictive` and the log-likelihood should see. Calls like the model itself and
+    pickles with it.
+
+    :param model: a NumPyro model.
+    """
+
+    def __init__(self, model: Callable):
+        self.model = model
+        self.__name__ = getattr(model, "__name__", type(model).__name__)
+        self.__doc__ = getattr(model, "__doc__", None)
+
+    def __call__(self, *args, **kwargs):
+        """Run the model on the full data."""
+        return open_plates(self.model, *args, **kwargs)
+
+
+class IndexedModel:
+    """
+    A model whose subsampled plates take their indices from the reserved keyword
+    :data:`INDICES_KWARG`, a dict of index arrays by plate name. Plates that it does not
+    name are opened to their full size.
+
+    :param model: a NumPyro model.
+    """
+
+    def __init__(self, model: Callable):
+        self.model = model
+
+    def __call__(self, *args, **kwargs):
+        """Run the model on the rows that the reserved keyword names."""
+        indices = kwargs.pop(INDICES_KWARG, None)
+        with _SetPlates(indices=indices):
+            return self.model(*args, **kwargs)
+
+
+def seeded(model: Callable) -> Callable:
+    """
+    `model` under a fixed key, for runs whose random values are all replaced: latent
+    sites by a position, `param` sites of network modules by latent values.
+
+    :param model: a NumPyro model.
+    """
+    return handlers.seed(model, random.key(0))
+
+
+def trace_of(
+    model: Callable,
+    args: tuple,
+    kwargs: dict,
+    data: Mapping[str, Any] | None = None,
+    strategy: Callable | None = None,
+) -> dict[str, dict]:
+    """
+    Run a model once under a fixed key and return its sites.
+
+    :param model: a NumPyro model.
+    :param tuple args: positional arguments of the model.
+    :param dict kwargs: keyword arguments of the model.
+    :param dict data: constrained values by site name; other sites are drawn.
+    :param strategy: an initialization strategy for the sites without a value.
+    :return: dict of NumPyro's site messages by name.
+    """
+    run = seeded(model)
+    if strategy is not None:
+        run = handlers.substitute(run, substitute_fn=strategy)
+    if data is not None:
+        run = handlers.substitute(run, data=data)
+    return handlers.trace(run).get_trace(*args, **kwargs)
+
+
+def hide_sites(model: Callable, names: Iterable[str]) -> Callable:
+    """
+    `model` whose sites `names` run but are not seen from outside.
+
+    :param model: a NumPyro model.
+    :param names: names of sites.
+    """
+    return handlers.block(model, hide=list(names))
+
+
+def fix_sites(model: Callable, values: Mapping[str, Any]) -> Callable:
+    """
+    `model` with constants in the place of some sites, which are then not seen from
+    outside.
+
+    :param model: a NumPyro model.
+    :param dict values: constrained values by site name.
+    """
+    return hide_sites(handlers.substitute(model, data=values), values)
+
+
+def outside_model() -> AbstractContextManager:
+    """Context in which the handlers of a model that is running see no site."""
+    return handlers.block()
+
+
+class PlateSizes(dict):
+    """Subsampled plates of a model: `{plate_name: PlateSize}`."""
+
+    @classmethod
+    def of(cls, model: Callable, *args, **kwargs) -> "PlateSizes":
+        """
+        Run `model` once, abstractly (no arithmetic), and list its subsampled plates.
+
+        :param model: a NumPyro model.
+        :param args: positional arguments of the model.
+        :param kwargs: keyword arguments of the model.
+        :raises ValueError: where `subsample_size` is larger than the plate, or 1, or an
+            array has another length than its plate.
+        """
+        # Innermost handlers see a message first: the recorder sees what the model says.
+        recorder = _RecordPlates(seeded(model))
+        opened = _SetPlates(recorder)
+
+        def run():
+            opened(*args, **kwargs)
+
+        try:
+            jax.eval_shape(run)
+        except ValueError as error:
+            if "numpyro.subsample" not in str(error):
+                raise
+            message = str(error).splitlines()[0]
+            raise ValueError(
+                f"{message}. Every array under a subsampled plate needs the plate's "
+                "length along the plate's dimension: check the lengths of the model's "
+                "arguments and the event_dim of numpyro.subsample."
+            ) from error
+        plates = cls()
+        for name, (size, subsample_size) in recorder.plates.items():
+            if subsample_size is None or subsample_size == size:
+                continue
+            if subsample_size > size:
+                raise ValueError(
+                    f"plate '{name}' has subsample_size={subsample_size}, more than "
+                    f"its size {size}. Lower subsample_size to at most {size}; without "
+                    "subsample_size the whole data is used at each step."
+                )
+            if subsample_size < 2:
+                raise ValueError(
+                    f"plate '{name}' has subsample_size={subsample_size}. The spread "
+                    "of the minibatch noise is measured within each minibatch, which "
+                    "takes at least 2 rows; 32 to 512 are usual."
+                )
+            plates[name] = PlateSize(int(size), int(subsample_size))
+        return plates
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Minibatches in one pass over the largest plate (relative to its batch)."""
+        return max((-(-p.size // p.subsample_size) for p in self.values()), default=1)
