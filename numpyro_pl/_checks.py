@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer.initialization import init_to_sample
+from numpyro.infer.initialization import init_to_uniform
 
 from numpyro_pl._dataflow import trace_indices
 from numpyro_pl._handlers import INDICES_KWARG, IndexedModel, PlateSizes, trace_of
@@ -51,7 +51,7 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
 
     def values(indices):
         run = {**kwargs, INDICES_KWARG: indices}
-        trace = trace_of(indexed, args, run, strategy=init_to_sample)
+        trace = trace_of(indexed, args, run, strategy=init_to_uniform)
         for name, site in trace.items():
             if site["type"] == "sample":
                 sites[name] = {

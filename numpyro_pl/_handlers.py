@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpyro.primitives as primitives
 from jax import random
 from numpyro import handlers
+from numpyro.infer.initialization import init_to_uniform
 
 __all__ = [
     "INDICES_KWARG",
@@ -216,7 +217,9 @@ class PlateSizes(dict):
             array has another length than its plate.
         """
         # Innermost handlers see a message first: the recorder sees what the model says.
-        recorder = _RecordPlates(seeded(model))
+        # Improper distributions cannot be sampled, only initialized.
+        values = handlers.substitute(seeded(model), substitute_fn=init_to_uniform)
+        recorder = _RecordPlates(values)
         opened = _SetPlates(recorder)
 
         def run():

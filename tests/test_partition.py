@@ -81,7 +81,7 @@ def run(members, grad, start, steps, sd=None, burn=40, scales=None, chains=CHAIN
     if not partition.tracks_noise:
         gradient = gradient._replace(halves=None)
     if scales is None:
-        scales = tuple(jnp.asarray(m.step_size) for m in members)
+        scales = tuple(m.step_sizes(jnp.zeros(1), jnp.ones(1), 0.1) for m in members)
     zero = tuple(
         jnp.full_like(s, v) if m.per_coordinate else jnp.zeros(())
         for m, s, v in zip(members, scales, sd or [0.0] * len(members), strict=True)
@@ -272,9 +272,7 @@ def covariance_scores(members):
     def grad(x):
         return split(precision @ jnp.concatenate(x))
 
-    scales = [
-        jnp.asarray(m.step_size if hasattr(m, "step_size") else 0.0) for m in members
-    ]
+    scales = [m.step_sizes(jnp.zeros(2), jnp.ones(2), 0.1) for m in members]
     sd = None
     if members[0].per_coordinate:
         members = [members[0].bind(1.0, None, 0.5), *members[1:]]

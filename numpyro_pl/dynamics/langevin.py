@@ -88,6 +88,8 @@ class UnitMass:
     per_coordinate = False
     has_thermostat = False
     num_streams = 1
+    # Bound on (friction of the step) by `tanh(friction h / 2)`, where noise sets it.
+    most_noise = 0.8
 
     def __post_init__(self):
         check_positive("temperature", self.temperature)
@@ -104,41 +106,56 @@ class UnitMass:
             max_frequency=max_frequency,
         )
 
-    def decay(self, h):
+    @property
+    def least_friction(self) -> float:
+        """Friction of the user's setting, in units of inverse time."""
+        raise NotImplementedError
+
+    def decay(self, step_size):
         """Share of the momentum that a step keeps."""
-        raise NotImplementedError
-
-    def noise_step(self, excess):
-        """
-        Step length at which gradient noise heats the slow modes by the wanted share.
-
-        :param excess: that share, times `T N` over the mean variance of the gradient.
-        """
-        raise NotImplementedError
+        h, friction = step_size
+        return jnp.exp(-friction * h)
 
     def initial_thermostat(self) -> float:
         """Thermostat variable to start from."""
         return 0.0
 
-    def _rate(self, h):
+    def adapted_thermostat(self, thermostat, step_size):
+        """Thermostat variable after an adaptation."""
+        return thermostat
+
+    def _rate(self, step_size):
+        h, _ = step_size
         return h * h / self.data_size
 
     def step_sizes(self, noise_variance: Tree, curvature: Tree, noise_fraction):
         """
-        Step length h at which the steepest coordinate alone has the largest allowed
-        frequency, or less where the minibatches would heat the group by more than
-        `noise_fraction`.
+        The pair of step length h and friction. Where the user gives no step length: the
+        largest at which the steepest coordinate alone has the allowed frequency, and at
+        which the minibatches heat slow modes by `noise_fraction` at most when the
+        friction is raised as far as that takes.
+
+        White noise of variance v heats them by `(h^2 v / 4 N T) coth(friction h / 2)`.
+        At a fixed friction that bounds the step, and a weakly damped chain would crawl;
+        more friction costs nothing where the noise already sets the pace.
         """
         dtype = jnp.result_type(*jax.tree.leaves(noise_variance))
+        least = jnp.asarray(self.least_friction, dtype)
         if self.step_size is not None:
-            return jnp.asarray(self.step_size, dtype)
+            return jnp.stack([jnp.asarray(self.step_size, dtype), least])
         top = jnp.max(jnp.stack([jnp.max(x) for x in jax.tree.leaves(curvature)]))
-        limit = self.max_frequency * jnp.sqrt(self.data_size / top)
+        curved = self.max_frequency * jnp.sqrt(self.data_size / top)
         total = jnp.asarray(sum(jnp.sum(v) for v in jax.tree.leaves(noise_variance)))
         mean = total / _size(noise_variance)
-        room = noise_fraction * self.temperature * self.data_size
-        noise = self.noise_step(room / jnp.maximum(mean, 1e-30 * room))
-        return jnp.minimum(limit, noise).astype(dtype)
+        room = 4 * noise_fraction * self.temperature * self.data_size
+        room = room / jnp.maximum(mean, 1e-30 * room)
+        h = jnp.minimum(curved, jnp.sqrt(self.most_noise * room))
+        friction = 2 * jnp.arctanh(h * h / room) / h
+        return jnp.stack([h, jnp.maximum(friction, least)]).astype(dtype)
+
+    def first_steps(self, like: Tree):
+        """A pair of the shape of the step sizes."""
+        return jnp.ones(2, jnp.result_type(*jax.tree.leaves(like)))
 
     def squared_frequency(self, step_size):
         """
@@ -146,14 +163,15 @@ class UnitMass:
         allowed; 0 where the user set the step size.
         """
         if self.step_size is not None:
-            return jnp.zeros_like(step_size)
+            return jnp.zeros_like(step_size[0])
         return self._rate(step_size) / self.max_frequency**2
 
     def shrunk(self, step_size, factor):
         """The step size with all squared frequencies times `factor`."""
         if self.step_size is not None:
             return step_size
-        return step_size * jnp.sqrt(factor).astype(step_size.dtype)
+        h, friction = step_size
+        return jnp.stack([h * jnp.sqrt(factor).astype(h.dtype), friction])
 
     def noise_fractions(self, step_size, noise_variance: Tree) -> Tree:
         """Share by which the minibatches heat slow modes, per coordinate."""
@@ -183,7 +201,7 @@ class UnitMass:
         """
         if self.has_thermostat:
             u, thermostat = u
-            c = jnp.clip(jnp.exp(-step_size * thermostat), 0.0, 1.0)
+            c = jnp.clip(jnp.exp(-step_size[0] * thermostat), 0.0, 1.0)
         else:
             c = self.decay(step_size)
         k = kinetic_share(c)
@@ -209,7 +227,8 @@ class Langevin(UnitMass):
     Langevin dynamics, half drift, friction and noise, half drift, kick (`A O A B`): of
     second order, and exact for harmonic targets. Alone it is SGHMC.
 
-    :param float friction: friction in units of inverse time, > 0.
+    :param float friction: friction in units of inverse time, > 0; where the warmup sets
+        the step size, the least friction: noise may demand more.
     :param float temperature: temperature T of the target; 1 is the posterior.
     :param float step_size: step length of this group alone.
     """
@@ -220,17 +239,10 @@ class Langevin(UnitMass):
         super().__post_init__()
         check_positive("friction", self.friction)
 
-    def decay(self, h):
-        """Share of the momentum that a step keeps."""
-        return jnp.exp(-self.friction * h)
-
-    def noise_step(self, excess):
-        """See :meth:`UnitMass.noise_step`."""
-        # The share is (h^2 v / 4 N T) coth(friction h / 2); coth(y) <= 1 / y + 1 gives
-        # the quadratic h / (2 friction) + h^2 / 4 = excess.
-        b = 1.0 / (2 * self.friction)
-        # In this form no digits are lost where the excess is small.
-        return 2 * excess / (b + jnp.sqrt(b * b + excess))
+    @property
+    def least_friction(self):
+        """The friction, raised only where the warmup sets the step size."""
+        return self.friction
 
     def advance(self, rng_key, t, x, u, grad, step_size, variance, noise):
         """One step, from one gradient to the next."""
@@ -257,16 +269,14 @@ class OverdampedLangevin(Langevin):
 
     friction: float = math.inf
 
+    most_noise = 1.0
+
     def __post_init__(self):
         UnitMass.__post_init__(self)
 
-    def decay(self, h):
+    def decay(self, step_size):
         """Nothing is kept of the momentum."""
-        return jnp.zeros_like(h)
-
-    def noise_step(self, excess):
-        """See :meth:`UnitMass.noise_step`."""
-        return 2 * jnp.sqrt(excess)
+        return jnp.zeros_like(step_size[0])
 
 
 @dataclass(frozen=True)
@@ -279,7 +289,8 @@ class AdaptiveLangevin(UnitMass):
 
     :param float sigma: strength of the noise that is added, in the units above, >= 0.
         Default: `sqrt(tau)`, which without gradient noise is a friction of 0.5 (the
-        published 0.01 at `tau = 1e-4`).
+        published 0.01 at `tau = 1e-4`); where the warmup sets the step size, it may
+        take more.
     :param float coupling: speed of the thermostat, epsilon, > 0. Lowered for large
         groups, where it would be unstable; it has no part in what is sampled.
     :param float temperature: temperature T of the target; 1 is the posterior.
@@ -291,6 +302,8 @@ class AdaptiveLangevin(UnitMass):
 
     has_thermostat = True
     num_streams = 2
+    # Lower than for others: the splitting is coarse where the friction of a step is.
+    most_noise = 0.25
 
     def __post_init__(self):
         super().__post_init__()
@@ -303,39 +316,35 @@ class AdaptiveLangevin(UnitMass):
         """Temperature in units of `U / N`."""
         return self.temperature / self.data_size
 
+    @property
+    def least_friction(self) -> float:
+        """The friction that balances the added noise alone."""
+        return 0.5 if self.sigma is None else 0.5 * self.sigma**2 / self.tau
+
     def initial_thermostat(self) -> float:
         """The friction that balances the added noise alone."""
-        return 0.5 * self._sigma**2 / self.tau
+        return self.least_friction
 
-    @property
-    def _sigma(self) -> float:
-        return math.sqrt(self.tau) if self.sigma is None else self.sigma
-
-    @property
-    def _friction(self) -> float:
-        return max(self.initial_thermostat(), 1e-3)
-
-    def decay(self, h):
-        """Share of the momentum that a step keeps, without gradient noise."""
-        return jnp.exp(-self._friction * h)
-
-    def noise_step(self, excess):
-        """See :meth:`UnitMass.noise_step`."""
-        return Langevin(friction=self._friction).noise_step(excess)
+    def adapted_thermostat(self, thermostat, step_size):
+        """That friction again, where the warmup has set it."""
+        return thermostat if self.step_size is not None else step_size[1]
 
     def advance(self, rng_key, t, x, u, grad, step_size, variance, noise):
         """One step; `u` is the pair of displacement and thermostat."""
         u, thermostat = u
-        h, n = step_size, _size(u)
+        h, friction = step_size
+        n = _size(u)
         limit = ADAPTIVE_STEP / (h * h * n * self.tau)
         coupling = jnp.minimum(self.coupling, limit)
-        sd = self._sigma * h * jnp.sqrt(0.5 * h)
-        w = self.kicked(u, grad, h)
+        # Sigma is sqrt(2 friction tau); each of the two noises has half of its square.
+        sd = h * jnp.sqrt(friction * self.tau * h)
+        w = self.kicked(u, grad, step_size)
         first = _noise(noise, rng_key, u, sd, t)
         second = _noise(noise, rng_key, u, sd, t + 1)
         c = jnp.exp(-0.5 * h * thermostat)
         middle = jax.tree.map(lambda w, r: c * w + r, w, first)
-        gap = _dot(middle) / (h * h) - n * self.tau
+        k = kinetic_share(jnp.clip(c * c, 0.0, 1.0))
+        gap = ((1 - k) * _dot(u) + k * _dot(w)) / (h * h) - n * self.tau
         thermostat = thermostat + h * coupling * gap
         c = jnp.exp(-0.5 * h * thermostat)
         u = jax.tree.map(lambda m, r: c * (m + r), middle, second)

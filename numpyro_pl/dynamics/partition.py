@@ -60,6 +60,18 @@ class Partition:
         values = [m.initial_thermostat() for m in self.members]
         return self._stack([jnp.asarray(v, dtype) for v in values])
 
+    def adapted_thermostat(self, thermostat, step_size):
+        """Thermostat variables after an adaptation."""
+        values = [
+            m.adapted_thermostat(self._thermostat(thermostat, i), a)
+            for i, (m, a) in enumerate(zip(self.members, step_size, strict=True))
+        ]
+        return self._stack(values)
+
+    def first_steps(self, like: Tree):
+        """Step sizes of the right shapes, before there are any."""
+        return self._each(lambda m, x: m.first_steps(x), like)
+
     def _thermostat(self, thermostat, i: int):
         return thermostat if len(self.members) == 1 else thermostat[i]
 

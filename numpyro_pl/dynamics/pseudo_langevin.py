@@ -88,6 +88,14 @@ class PseudoLangevinDynamics:
         """There is none."""
         return 0.0
 
+    def adapted_thermostat(self, thermostat, step_size):
+        """There is none."""
+        return thermostat
+
+    def first_steps(self, like: Tree) -> Tree:
+        """A tree of the shape of the step sizes."""
+        return jax.tree.map(jnp.ones_like, like)
+
     @property
     def decay(self) -> float:
         """Share `c = exp(-friction)` of the momentum that a step keeps."""

@@ -95,7 +95,7 @@ def first_state(
         z=z,
         displacement=jax.tree.map(jnp.zeros_like, z),
         thermostat=dynamics.initial_thermostat(dtype),
-        step_size=layout.constant_scales(z, 1.0),
+        step_size=layout.unpack_scales(dynamics.first_steps(layout.pack(z))),
         noise_variance=layout.constant_scales(z, 0.0),
         potential_energy=energy,
         kinetic_temperature=temperature,
@@ -219,6 +219,7 @@ def _adapt(draw: Draw, i, batched: bool, state: LangevinState) -> LangevinState:
     u = dynamics.draw_displacement(key_u, step_size, z)
     return state._replace(
         displacement=layout.unpack(u),
+        thermostat=dynamics.adapted_thermostat(state.thermostat, step_size),
         step_size=layout.unpack_scales(step_size),
         noise_variance=layout.unpack_scales(variance),
         rng_key=key,

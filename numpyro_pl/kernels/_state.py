@@ -20,7 +20,7 @@ class LangevinState(NamedTuple):
     - **thermostat** - friction variable of adaptive Langevin dynamics, 0 for others; a
       scalar for one group, else an array.
     - **step_size** - step sizes, fixed after warmup: `(1 + c) h^2 / (2 M)` for each
-      coordinate of a pseudo-Langevin group, the one h of another group.
+      coordinate of a pseudo-Langevin group; (step length h, friction) of another.
     - **noise_variance** - running variance of the minibatch gradient in pseudo-Langevin
       groups; in others the group's mean, as measured in warmup.
     - **potential_energy** - potential at `z` in nats, on the full data unless the

@@ -1,0 +1,315 @@
+"""The partitioned kernels inside NumPyro's MCMC, their groups and their bad input."""
+
+import logging
+import pickle
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from conftest import linear_model
+from numpyro.infer import MCMC
+
+from numpyro_pl import (
+    LOL,
+    SGHMC,
+    SGLD,
+    SGNHT,
+    AdaptiveLangevin,
+    AdLaLa,
+    Langevin,
+    MultilayerLangevin,
+    OverdampedLangevin,
+    PartitionedLangevin,
+    PseudoLangevinDynamics,
+)
+from numpyro_pl.kernels._groups import assign_groups, first_layer_sites, matches
+
+FLAX = ["nn/Dense_0.kernel", "nn/Dense_0.bias", "nn/Dense_1.kernel", "sigma"]
+BRACKETS = ["nn/layers[0].weight", "nn/layers[1].weight"]
+
+
+def network(x, y, batch=50):
+    """One hidden layer of four, normal priors."""
+    normal = lambda *shape: dist.Normal(0, 1).expand(shape).to_event()  # noqa: E731
+    w1, b1 = numpyro.sample("w1", normal(3, 4)), numpyro.sample("b1", normal(4))
+    w2 = numpyro.sample("w2", normal(4))
+    with numpyro.plate("data", x.shape[0], subsample_size=batch):
+        xb = numpyro.subsample(x, event_dim=1)
+        yb = numpyro.subsample(y, event_dim=0)
+        numpyro.sample("y", dist.Normal(jnp.tanh(xb @ w1 + b1) @ w2, 1.0), obs=yb)
+
+
+def make(kernel, warmup=16, samples=6, chains=2, **kwargs):
+    kwargs.setdefault("chain_method", "vectorized")
+    return MCMC(
+        kernel,
+        num_warmup=warmup,
+        num_samples=samples,
+        num_chains=chains,
+        progress_bar=False,
+        **kwargs,
+    )
+
+
+MIXED = {"?1": AdaptiveLangevin(), "*": PseudoLangevinDynamics()}
+FIELDS = ("kinetic_temperature", "thermostat", "noise_fraction", "potential_energy")
+
+
+@pytest.fixture(scope="module")
+def mixed(regression):
+    mcmc = make(PartitionedLangevin(network, MIXED))
+    mcmc.run(jax.random.key(0), *regression, extra_fields=FIELDS)
+    return mcmc
+
+
+def test_fields_have_an_entry_for_each_group(mixed):
+    fields = mixed.get_extra_fields(group_by_chain=True)
+    assert fields["kinetic_temperature"].shape == (2, 6, 2)
+    assert fields["thermostat"].shape == (2, 6, 2)
+    assert fields["diverging"].shape == (2, 6)
+    thermostat = np.asarray(fields["thermostat"])
+    assert (thermostat[..., 0] > 0).all()
+    assert (thermostat[..., 1] == 0).all()
+    # Step length and friction for the first layer, a step size a weight elsewhere.
+    step = mixed.last_state.step_size
+    assert step["w1"].shape == (2, 2)
+    np.testing.assert_array_equal(step["w1"], step["b1"])
+    assert step["w2"].shape == (2, 4)
+    one = jax.tree.map(lambda x: x[0], mixed.last_state)
+    text = mixed.sampler.get_diagnostics_str(one)
+    assert text.startswith("temperature=")
+    assert "," in text.split()[0]
+
+
+def test_groups_are_named_in_arviz(mixed):
+    az = pytest.importorskip("arviz")
+    idata = az.from_numpyro(mixed, coords=mixed.sampler.coords)
+    for field in ("kinetic_temperature", "thermostat"):
+        values = idata["sample_stats"][field]
+        name = f"{field}_dim_0"
+        assert list(values.coords[name].values) == ["?1", "*"]
+        assert values.sel({name: "?1"}).shape == (2, 6)
+
+
+def test_one_group_has_a_scalar_temperature(regression):
+    kernel = SGHMC(linear_model)
+    mcmc = make(kernel)
+    mcmc.run(jax.random.key(0), *regression, extra_fields=("kinetic_temperature",))
+    fields = mcmc.get_extra_fields(group_by_chain=True)
+    assert fields["kinetic_temperature"].shape == (2, 6)
+    assert kernel.coords == {}
+
+
+def test_resume_is_bit_identical_also_after_pickling(regression):
+    long = make(PartitionedLangevin(network, MIXED), samples=8)
+    long.run(jax.random.key(0), *regression)
+    short = make(PartitionedLangevin(network, MIXED), samples=4)
+    short.run(jax.random.key(0), *regression)
+    first = np.asarray(short.get_samples(group_by_chain=True)["w1"])
+    short = pickle.loads(pickle.dumps(short))
+    short.post_warmup_state = short.last_state
+    short.run(short.post_warmup_state.rng_key, *regression)
+    second = np.asarray(short.get_samples(group_by_chain=True)["w1"])
+    both = np.concatenate([first, second], axis=1)
+    np.testing.assert_array_equal(
+        both, np.asarray(long.get_samples(group_by_chain=True)["w1"])
+    )
+
+
+def test_sequential_chains(regression):
+    mcmc = make(AdLaLa(network, step_size=0.1), chain_method="sequential")
+    mcmc.run(jax.random.key(0), *regression, extra_fields=FIELDS)
+    assert mcmc.get_extra_fields(group_by_chain=True)["thermostat"].shape == (2, 6, 2)
+
+
+@pytest.mark.parametrize("make_kernel", [SGLD, SGHMC, SGNHT])
+def test_warmup_sets_the_step_size(make_kernel, regression):
+    """
+    By the noise, with 50 rows of 600: the mean share is the one asked for, also where
+    the friction of the setting alone would not do. By curvature on the full data: the
+    largest frequency is 0.5 radians a step.
+    """
+    mcmc = make(make_kernel(linear_model), warmup=64)
+    mcmc.run(jax.random.key(0), *regression, extra_fields=("noise_fraction",))
+    fraction = np.asarray(mcmc.get_extra_fields()["noise_fraction"])
+    print("noise fraction", fraction)
+    np.testing.assert_allclose(fraction, 0.05, rtol=0.05)
+    x = np.asarray(regression[0], np.float64)
+    largest = np.linalg.eigvalsh(x.T @ x + np.eye(3))[-1] / 600
+    full = make(make_kernel(linear_model), warmup=8)
+    full.run(jax.random.key(0), *regression, batch=None)
+    h = np.asarray(full.last_state.step_size["w"])[:, 0]
+    print("largest frequency", h * largest**0.5)
+    np.testing.assert_allclose(h * largest**0.5, 0.5, rtol=0.1)
+
+
+def test_own_step_sizes_are_kept(regression):
+    partition = {"?1": Langevin(step_size=0.03), "*": OverdampedLangevin()}
+    mcmc = make(PartitionedLangevin(network, partition, step_size=0.07))
+    mcmc.run(jax.random.key(0), *regression)
+    step = mcmc.last_state.step_size
+    np.testing.assert_allclose(step["w1"][:, 0], 0.03, rtol=1e-6)
+    np.testing.assert_allclose(step["w2"][:, 0], 0.07, rtol=1e-6)
+
+
+def test_units_are_those_of_the_mean_loss():
+    """
+    `U = N x^2 / 2` has frequency 1 in `U / N`: a free step of length h from x = 1 moves
+    it by `-h^2 / 2` times one, whatever N is.
+    """
+    for n in (10, 1000):
+
+        def model(y, n=n):
+            x = numpyro.sample("x", dist.ImproperUniform(dist.constraints.real, (), ()))
+            with numpyro.plate("data", n):
+                numpyro.sample("y", dist.Normal(x, 1.0), obs=y)
+
+        kernel = SGHMC(model, step_size=0.2, friction=1e-6, num_steps=1)
+        mcmc = make(kernel, warmup=0, samples=1, chains=1)
+        start = {"x": jnp.array(1.0)}
+        kernel_state = kernel.init(jax.random.key(0), 0, start, (jnp.zeros(n),), {})
+        assert kernel_state.kinetic_temperature == 1.0
+        mcmc.run(jax.random.key(0), jnp.zeros(n), init_params=start)
+        z, u = mcmc.last_state.z["x"], mcmc.last_state.displacement["x"]
+        # x1 = x0 + (w + u) / 2 with w = u0 - h^2 x0 and u = w: x0 + u.
+        np.testing.assert_allclose(z - u, 1.0, atol=1e-3)
+        # The momentum before the kick was thermal: h / sqrt(N) at most a few times.
+        assert abs(u + 0.2**2) < 5 * 0.2 / n**0.5
+
+
+def test_divergence_is_flagged_and_survived(regression):
+    mcmc = make(SGHMC(linear_model, step_size=5.0), warmup=0)
+    with pytest.warns(UserWarning, match="12 of 12 draws diverged"):
+        mcmc.run(jax.random.key(0), *regression)
+    assert np.isfinite(mcmc.get_samples()["w"]).all()
+
+
+def test_first_layer_is_found_and_logged(regression, caplog):
+    with caplog.at_level(logging.INFO, "numpyro_pl"):
+        make(LOL(network, step_size=0.1), samples=1).run(jax.random.key(0), *regression)
+    assert "LOL takes as first layer: b1, w1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (FLAX, FLAX[:2]),
+        (BRACKETS, BRACKETS[:1]),
+        (["w1", "b1", "w2", "b2", "precision"], ["w1", "b1"]),
+        (["w_0", "w_1", "w_10"], ["w_0"]),
+        (["nn/linear1.kernel", "nn/linear2.kernel"], ["nn/linear1.kernel"]),
+    ],
+)
+def test_first_layer_by_name(names, first):
+    assert first_layer_sites(names) == first
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["w", "b"], "none has a number"),
+        (["w1", "b1"], "all numbers are 1"),
+        (["nn/Conv_0.kernel", "nn/Dense_0.kernel", "nn/Dense_1.kernel"], "several"),
+    ],
+)
+def test_ambiguous_first_layer_lists_the_sites(names, why):
+    with pytest.raises(ValueError, match=why) as error:
+        first_layer_sites(names)
+    assert all(repr(name) in str(error.value) for name in names)
+    assert "first_layer=" in str(error.value)
+
+
+def test_patterns():
+    assert matches("nn/layers[0].weight", "nn/layers[0]*")
+    assert not matches("nn/layers0.weight", "nn/layers[0]*")
+    assert matches("nn/Dense_0.kernel", "*Dense_?.kernel")
+    # The first match wins.
+    partition = {"nn/Dense_0*": 0, "*kernel": 1, "*": 2}
+    assert assign_groups(FLAX, partition) == [0, 0, 1, 2]
+    by_function = assign_groups(
+        FLAX, {"net": 0, "rest": 1}, lambda s: "net" if "/" in s else "rest"
+    )
+    assert by_function == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("partition", "message"),
+    [
+        ({"nn/*": 0}, "site 'sigma' is matched by no pattern"),
+        ({"*": 0, "conv*": 1}, "'conv\\*' matches no site"),
+        ({"*": 0, "sigma": 1}, "'sigma' matches only sites that an earlier"),
+    ],
+)
+def test_partitions_that_do_not_fit(partition, message):
+    with pytest.raises(ValueError, match=message) as error:
+        assign_groups(FLAX, partition)
+    assert all(repr(name) in str(error.value) for name in FLAX)
+
+
+def test_function_of_an_unknown_group():
+    with pytest.raises(ValueError, match="put site 'sigma' in the group 'c'"):
+        assign_groups(["sigma"], {"a": 0}, lambda name: "c")
+
+
+def test_misfits_are_found_before_sampling(regression):
+    kernel = PartitionedLangevin(network, {"w*": Langevin()})
+    with pytest.raises(ValueError, match="site 'b1' is matched by no pattern"):
+        make(kernel).run(jax.random.key(0), *regression)
+    with pytest.raises(ValueError, match="matches no site"):
+        make(AdLaLa(network, first_layer="nn/*")).run(jax.random.key(0), *regression)
+    with pytest.raises(ValueError, match="none has a number"):
+        make(AdLaLa(linear_model)).run(jax.random.key(0), *regression)
+
+
+@pytest.mark.parametrize("partition", [None, {}, [Langevin()]])
+def test_empty_partition(partition):
+    with pytest.raises(ValueError, match="partition is empty"):
+        PartitionedLangevin(network, partition)
+
+
+@pytest.mark.parametrize(
+    ("make_bad", "name"),
+    [
+        (lambda: AdaptiveLangevin(coupling=-0.1), "coupling"),
+        (lambda: AdaptiveLangevin(sigma=-1.0), "sigma"),
+        (lambda: Langevin(friction=-1.0), "friction"),
+        (lambda: Langevin(temperature=0.0), "temperature"),
+        (lambda: OverdampedLangevin(step_size=-0.1), "step_size"),
+        (lambda: PseudoLangevinDynamics(noise_fraction=2.0), "noise_fraction"),
+        (lambda: SGLD(network, step_size=0.0), "step_size"),
+        (lambda: SGHMC(network, friction=-1), "friction"),
+        (lambda: SGNHT(network, coupling=0), "coupling"),
+        (lambda: AdLaLa(network, sigma=-0.1), "sigma"),
+        (lambda: AdLaLa(network, first_layer=3), "first_layer"),
+        (lambda: LOL(network, num_steps=0), "num_steps"),
+        (lambda: SGLD(network, max_frequency=3), "max_frequency"),
+        (lambda: PartitionedLangevin(network, {"*": 0.1}), "'\\*' must be"),
+        (lambda: MultilayerLangevin(network, {"*": AdaptiveLangevin()}), "'\\*'"),
+        (lambda: PartitionedLangevin(None, {"*": Langevin()}), "neither"),
+    ],
+)
+def test_bad_settings(make_bad, name):
+    with pytest.raises(ValueError, match=name):
+        make_bad()
+
+
+def test_potential_of_a_tree():
+    """Leaves are named by their path; both groups reach the target's variance."""
+    kernel = PartitionedLangevin(
+        potential_fn=lambda z: 0.5 * jnp.sum(z["a"]["w"] ** 2) + jnp.sum(z["b"] ** 2),
+        partition={"a.*": OverdampedLangevin(), "b": Langevin(friction=0.5)},
+    )
+    mcmc = make(kernel, warmup=40, samples=200, chains=20)
+    start = {"a": {"w": jnp.zeros((20, 10))}, "b": jnp.zeros((20, 10))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mcmc.run(jax.random.key(0), init_params=start)
+    z = mcmc.get_samples()
+    # About 200 * 200 * 10 dependent values: 4 standard errors at an autocorrelation of
+    # up to 50 draws.
+    np.testing.assert_allclose(np.mean(z["a"]["w"] ** 2), 1.0, atol=0.1)
+    np.testing.assert_allclose(np.mean(z["b"] ** 2), 0.5, atol=0.05)
