@@ -3,10 +3,8 @@
 
 """Checks made before sampling starts: each error names the mistake and the remedy."""
 
-import math
 from collections.abc import Callable
-from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,38 +16,9 @@ from numpyro_pl._handlers import INDICES_KWARG, IndexedModel, PlateSizes, trace_
 
 __all__ = [
     "ModelSites",
-    "check_integer",
-    "check_positive",
-    "check_unit_interval",
     "describe_non_finite",
     "inspect_sites",
 ]
-
-
-def check_positive(name: str, value: Any, below: float = math.inf) -> float:
-    """Return `value` as a float; raise unless it is a number in (0, below)."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise ValueError(f"{name} must be a positive number, got {value!r}.")
-    if not (0 < float(value) < below):
-        limit = "" if below == math.inf else f" and below {below:g}"
-        raise ValueError(f"{name} must be positive{limit}, got {value!r}.")
-    return float(value)
-
-
-def check_unit_interval(name: str, value: Any) -> float:
-    """Return `value` as a float; raise unless it is in (0, 1]."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise ValueError(f"{name} must be in (0, 1], got {value!r}.")
-    if not 0 < float(value) <= 1:
-        raise ValueError(f"{name} must be in (0, 1], got {value!r}.")
-    return float(value)
-
-
-def check_integer(name: str, value: Any) -> int:
-    """Return `value` as an int; raise unless it is a positive whole number."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive whole number, got {value!r}.")
-    return int(value)
 
 
 class ModelSites(NamedTuple):
@@ -58,10 +27,13 @@ class ModelSites(NamedTuple):
 
     - **latent** - shapes of the latent sites, by name.
     - **batch_dependent** - deterministic sites whose value depends on the minibatch.
+    - **data_size** - number of data: the size of the largest plate around an observed
+      site, 1 where there is none.
     """
 
     latent: dict[str, tuple[int, ...]]
     batch_dependent: tuple[str, ...]
+    data_size: int
 
 
 def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSites:
@@ -85,7 +57,7 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
                 sites[name] = {
                     "observed": site["is_observed"],
                     "discrete": site["fn"].support.is_discrete,
-                    "plates": [f.name for f in site["cond_indep_stack"]],
+                    "plates": {f.name: f.size for f in site["cond_indep_stack"]},
                     "shape": jnp.shape(site["value"]),
                 }
         observed = [
@@ -115,7 +87,13 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
             )
     _check_latent(sites, plates)
     latent = {k: s["shape"] for k, s in sites.items() if not s["observed"]}
-    return ModelSites(latent, tuple(flow.dependent))
+    data_sizes = [
+        plates[name].size if name in plates else size
+        for site in sites.values()
+        if site["observed"]
+        for name, size in site["plates"].items()
+    ]
+    return ModelSites(latent, tuple(flow.dependent), max(data_sizes, default=1))
 
 
 def _check_latent(sites: dict[str, dict], plates: PlateSizes) -> None:

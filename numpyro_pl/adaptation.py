@@ -29,6 +29,7 @@ from jax import lax, random
 from numpyro_pl.curvature import hessian_row_norms, power_iteration, tree_dot
 from numpyro_pl.dynamics.integrate import GradientFns
 from numpyro_pl.dynamics.noise import half_difference_variance
+from numpyro_pl.dynamics.partition import Partition, spread
 
 __all__ = [
     "AdaptResult",
@@ -62,8 +63,8 @@ class AdaptResult(NamedTuple):
     """
     What an event sets.
 
-    - **step_size** - step sizes, a tree like the position.
-    - **noise_variance** - variance of the minibatch noise, a tree like the position.
+    - **step_size** - step sizes of each group.
+    - **noise_variance** - variance of the minibatch noise, as each group keeps it.
     """
 
     step_size: Tree
@@ -153,7 +154,7 @@ def _hessian_product(
 
 def adapt(
     rng_key: jax.Array,
-    dynamics,
+    dynamics: Partition,
     gradient: GradientFns,
     z: Tree,
     variance: Tree,
@@ -166,7 +167,7 @@ def adapt(
     Set the step sizes from the noise and the curvature at `z`.
 
     :param rng_key: a PRNG key.
-    :param dynamics: the dynamics whose step sizes are set.
+    :param Partition dynamics: the dynamics whose step sizes are set.
     :param GradientFns gradient: gradients of the potential.
     :param z: position.
     :param variance: running noise variance; NaN where there is none yet.
@@ -179,10 +180,15 @@ def adapt(
     key_noise, key_batch, key_probe, key_power = random.split(rng_key, 4)
     fresh = estimate_noise(key_noise, gradient, z, num_batches)
     share = num_batches / (num_batches + weight)
+    variance = tuple(spread(v, f) for v, f in zip(variance, fresh, strict=True))
     fresh = jax.tree.map(
         lambda v, f: jnp.where(jnp.isnan(v), f, v + share * (f - v)), variance, fresh
     )
     fresh = pool(jax.tree.map(_finite(0.0), fresh), "mean")
+    reduced = dynamics.reduced(fresh)
+    if not dynamics.sets_steps:
+        nowhere = jax.tree.map(jnp.zeros_like, z)
+        return AdaptResult(dynamics.step_sizes(fresh, nowhere, noise_fraction), reduced)
 
     num = CURVATURE_PROBES + POWER_STEPS + POWER_AVERAGE
     product = _hessian_product(gradient, z, key_batch, num)
@@ -194,7 +200,8 @@ def adapt(
     rows = jax.tree.map(lambda r: jnp.maximum(r, floor.astype(r.dtype)), rows)
     step_size = dynamics.step_sizes(fresh, rows, noise_fraction)
 
-    scale = jax.tree.map(jnp.sqrt, dynamics.inverse_mass(step_size))
+    # In units of the largest frequency allowed.
+    scale = jax.tree.map(jnp.sqrt, dynamics.squared_frequency(step_size, z))
 
     def scaled_product(t, vector):
         t = t + CURVATURE_PROBES
@@ -204,11 +211,9 @@ def adapt(
     eigenvalue, _ = power_iteration(
         scaled_product, key_power, z, POWER_STEPS, POWER_AVERAGE
     )
-    eigenvalue = pool(eigenvalue, "max")
-    excess = eigenvalue / dynamics.max_frequency**2
+    excess = pool(eigenvalue, "max")
     shrink = 1.0 / jnp.maximum(jnp.where(jnp.isfinite(excess), excess, 1e4), 1.0)
-    step_size = jax.tree.map(lambda a: a * shrink.astype(a.dtype), step_size)
-    return AdaptResult(step_size, fresh)
+    return AdaptResult(dynamics.shrunk(step_size, shrink), reduced)
 
 
 def _finite(value):
@@ -228,7 +233,7 @@ def noise_eigenvalue(
     halves = gradient.halves
     if halves is None:
         return jnp.zeros((), jnp.result_type(*jax.tree.leaves(z)))
-    ones = jax.tree.map(jnp.ones_like, step_size)
+    ones = jax.tree.map(jnp.ones_like, z)
     scale = jax.tree.map(jnp.sqrt, dynamics.noise_fractions(step_size, ones))
     key_batch, key_power = random.split(rng_key)
     steps, average, num = 8, 16, 8

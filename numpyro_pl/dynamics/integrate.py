@@ -16,8 +16,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-from numpyro_pl.dynamics.noise import ema, half_difference_variance
-
 __all__ = ["GradientFns", "integrate", "measured_steps"]
 
 Tree = Any
@@ -77,14 +75,15 @@ def integrate(
         :class:`~numpyro_pl.dynamics.pseudo_langevin.PseudoLangevinDynamics`.
     :param GradientFns gradient: the gradients.
     :param z: the draw to start from.
-    :param u: displacement of the last step.
+    :param u: momentum: the displacement of the last step (in a
+        :class:`~numpyro_pl.dynamics.partition.Partition` with the thermostats).
     :param step_size: step sizes.
     :param variance: running variance of the minibatch noise.
     :param int num_steps: number of steps.
     :param int measure_every: steps between measurements.
     :param variance_rate: rate per step of the running variance.
     :param str noise: `"gaussian"` or `"signs"`.
-    :return: (draw, displacement, variance, mean kinetic temperature).
+    :return: (draw, momentum, variance, mean kinetic temperature).
     """
     key_batch, key_noise = random.split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
@@ -103,13 +102,14 @@ def integrate(
         else:
             first, second = gradient.halves(x, batch_at(t))
             g = jax.tree.map(lambda a, b: 0.5 * (a + b), first, second)
-            new = half_difference_variance(first, second, gradient.fraction)
         temperature = dynamics.kinetic_temperature(u, g, step_size, variance)
         x, u = dynamics.advance(key_noise, t, x, u, g, step_size, variance, noise)
         if gradient.halves is not None:
             # After the step: a variance that knows this step's own noise would
             # correlate with it and bias the thermostat.
-            variance = jax.tree.map(lambda v, n: ema(v, n, rate), variance, new)
+            variance = dynamics.track_noise(
+                variance, first, second, gradient.fraction, rate
+            )
         return x, u, variance, temperature
 
     def block(j, carry):
@@ -125,6 +125,7 @@ def integrate(
 
     x = dynamics.resume(z, u)
     num_blocks = -(-num_steps // measure_every)
-    zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(z)))
+    shape = jnp.shape(dynamics.temperature)
+    zero = jnp.zeros(shape, jnp.result_type(*jax.tree.leaves(z)))
     x, u, variance, total = lax.fori_loop(0, num_blocks, block, (x, u, variance, zero))
     return dynamics.read(x, u), u, variance, total / num_blocks

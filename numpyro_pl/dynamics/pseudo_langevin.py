@@ -37,9 +37,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.dynamics.noise import scaled_noise
+from numpyro_pl._arguments import check_positive, check_unit_interval
+from numpyro_pl.dynamics.langevin import kinetic_share
+from numpyro_pl.dynamics.noise import ema, half_difference_variance, scaled_noise
 
-__all__ = ["PseudoLangevinDynamics"]
+__all__ = ["KickLastPseudoLangevin", "PseudoLangevinDynamics"]
 
 Tree = Any
 
@@ -63,6 +65,28 @@ class PseudoLangevinDynamics:
     friction: float = 0.02
     temperature: float = 1.0
     max_frequency: float = 0.5
+
+    # What a partition asks of its members.
+    tracks_noise = True
+    per_coordinate = True
+    has_thermostat = False
+    num_streams = 1
+
+    def __post_init__(self):
+        check_unit_interval("noise_fraction", self.noise_fraction)
+        check_positive("friction", self.friction)
+        check_positive("temperature", self.temperature)
+        check_positive("max_frequency", self.max_frequency, below=2.0)
+
+    def bind(self, data_size: float, step_size: float | None, max_frequency: float):
+        """These dynamics as one group of a partition."""
+        return KickLastPseudoLangevin(
+            self.noise_fraction, self.friction, self.temperature, self.max_frequency
+        )
+
+    def initial_thermostat(self) -> float:
+        """There is none."""
+        return 0.0
 
     @property
     def decay(self) -> float:
@@ -89,9 +113,17 @@ class PseudoLangevinDynamics:
             curvature,
         )
 
-    def inverse_mass(self, step_size: Tree) -> Tree:
-        """Inverse masses :math:`h^2 / M_i` that belong to the step sizes."""
-        return jax.tree.map(lambda a: 2 * a / (1 + self.decay), step_size)
+    def squared_frequency(self, step_size: Tree) -> Tree:
+        """
+        Factor from the Hessian to squared frequencies, `h^2 / M`, in units of the
+        largest one allowed.
+        """
+        scale = 2 / ((1 + self.decay) * self.max_frequency**2)
+        return jax.tree.map(lambda a: scale * a, step_size)
+
+    def shrunk(self, step_size: Tree, factor) -> Tree:
+        """Step sizes with all squared frequencies times `factor`."""
+        return jax.tree.map(lambda a: a * factor.astype(a.dtype), step_size)
 
     def noise_fractions(self, step_size: Tree, noise_variance: Tree) -> Tree:
         """Share of the thermostat's noise from the minibatches, per coordinate."""
@@ -106,11 +138,28 @@ class PseudoLangevinDynamics:
         bound = 2 * (1 - self.decay) * self.temperature * self.noise_fraction
         return jax.tree.map(lambda a, v: jnp.fmin(v, bound / a), step_size, variance)
 
-    def draw_displacement(self, rng_key, step_size: Tree) -> Tree:
+    def track_noise(self, variance: Tree, first: Tree, second: Tree, fraction, rate):
+        """Running noise variance after a step measured by half-gradients."""
+        new = half_difference_variance(first, second, fraction)
+        return jax.tree.map(lambda v, n: ema(v, n, rate), variance, new)
+
+    def draw_displacement(
+        self, rng_key, step_size: Tree, like: Tree = None, stream: int = 0
+    ) -> Tree:
         """A displacement `u` of thermal momentum, `p ~ N(0, M T)`."""
         scale = 2 * self.temperature / (1 + self.decay)
         thermal = jax.tree.map(lambda a: jnp.sqrt(scale * a), step_size)
-        return scaled_noise("gaussian", rng_key, thermal)
+        return scaled_noise("gaussian", rng_key, thermal, stream)
+
+    def _kicks(self, noise: str, rng_key, step_size: Tree, variance: Tree, t) -> Tree:
+        """Random increments: the thermostat's noise less that of the minibatches."""
+        thermal = 2 * (1 - self.decay) * self.temperature
+        scale = jax.tree.map(
+            lambda a, v: jnp.sqrt(jnp.maximum(a * (thermal - a * v), 0.0)),
+            step_size,
+            variance,
+        )
+        return scaled_noise(noise, rng_key, scale, stream=t)
 
     def advance(
         self,
@@ -137,18 +186,7 @@ class PseudoLangevinDynamics:
         :return: the next (position, displacement).
         """
         c = self.decay
-        thermal = 2 * (1 - c) * self.temperature
-
-        kicks = scaled_noise(
-            noise,
-            rng_key,
-            jax.tree.map(
-                lambda a, v: jnp.sqrt(jnp.maximum(a * (thermal - a * v), 0.0)),
-                step_size,
-                variance,
-            ),
-            stream=t,
-        )
+        kicks = self._kicks(noise, rng_key, step_size, variance, t)
         u = jax.tree.map(
             lambda u, g, a, r: c * u - a * g + r, u, grad, step_size, kicks
         )
@@ -188,3 +226,44 @@ class PseudoLangevinDynamics:
     def resume(self, z: Tree, u: Tree) -> Tree:
         """The next gradient position after a draw: half a step on."""
         return jax.tree.map(lambda z, u: z + 0.5 * u, z, u)
+
+
+@dataclass(frozen=True)
+class KickLastPseudoLangevin(PseudoLangevinDynamics):
+    """
+    Pseudo-Langevin dynamics in the order of maps of the other dynamics (`A O A B`),
+    which reads draws where gradients are taken. In a partition all groups must be read
+    at one time: with the half-step form beside another dynamics, variances were off by
+    2 to 3 % at a frequency of 0.5, in this form they are exact.
+    """
+
+    def advance(self, rng_key, t, x, u, grad, step_size, variance, noise):
+        """One step, from one gradient to the next."""
+        c = self.decay
+        kicks = self._kicks(noise, rng_key, step_size, variance, t)
+        w = self._kicked(u, grad, step_size)
+        u = jax.tree.map(lambda w, r: c * w + r, w, kicks)
+        return jax.tree.map(lambda x, w, u: x + 0.5 * (w + u), x, w, u), u
+
+    def _kicked(self, u: Tree, grad: Tree, step_size: Tree) -> Tree:
+        scale = 2 / (1 + self.decay)
+        return jax.tree.map(lambda u, g, a: u - scale * a * g, u, grad, step_size)
+
+    def kinetic_temperature(self, u, grad, step_size, variance):
+        """See :func:`~numpyro_pl.dynamics.langevin.kinetic_share`."""
+        k = kinetic_share(self.decay)
+        w = self._kicked(u, grad, step_size)
+        rows = zip(*(jax.tree.leaves(t) for t in (u, w, step_size)), strict=True)
+        total = sum(
+            jnp.sum(((1 - k) * jnp.square(u) + k * jnp.square(w)) / a)
+            for u, w, a in rows
+        )
+        return 0.5 * (1 + self.decay) * total / sum(x.size for x in jax.tree.leaves(u))
+
+    def read(self, x, u):
+        """The draw: the position itself."""
+        return x
+
+    def resume(self, z, u):
+        """The position after a draw."""
+        return z

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.util import initialize_model
 from numpyro.util import identity
@@ -29,7 +28,7 @@ from numpyro_pl.minibatch import (
 )
 from numpyro_pl.warm_start import map_search_of
 
-__all__ = ["Binding", "Data", "data_signature", "packing"]
+__all__ = ["Binding", "Data", "data_signature"]
 
 Data = tuple[tuple, dict]
 
@@ -52,24 +51,6 @@ def data_signature(args: tuple, kwargs: dict) -> Any:
         return leaf
 
     return treedef, tuple(describe(leaf) for leaf in leaves)
-
-
-PACK_LIMIT = 20_000
-"""Coordinates up to which a position is packed in one vector."""
-
-
-def packing(position: Any) -> tuple[Callable, Callable]:
-    """
-    Functions from a tree to the form in which the integrator moves it, and back. Small
-    positions become one vector: fewer operations a step, and a third of the compilation
-    time. Large ones stay trees: there, taking a vector apart costs a pass over memory.
-    """
-    leaves = jax.tree.leaves(position)
-    alike = len({x.dtype for x in leaves}) == 1
-    if len(leaves) < 2 or not alike or sum(x.size for x in leaves) > PACK_LIMIT:
-        return identity, identity
-    _, unpack = ravel_pytree(position)
-    return lambda tree: ravel_pytree(tree)[0], unpack
 
 
 class Binding:
@@ -102,12 +83,14 @@ class Binding:
             self._minibatch = None
             self.latent = None
             self.skip: tuple[str, ...] = ()
+            self.data_size = 1
             self._arrays = True
             return
         self.plates = PlateSizes.of(model, *args, **kwargs)
         sites = inspect_sites(model, self.plates, args, kwargs)
         self.latent = sites.latent
         self.skip = sites.batch_dependent
+        self.data_size = sites.data_size
         self._minibatch = MinibatchPotential(model, self.plates)
         self._potential = self._minibatch
         self._arrays = self._can_trace_arrays(args, kwargs)
@@ -164,14 +147,17 @@ class Binding:
             self._compiled[name] = jax.jit(lambda xs, *rest: fn(rebuild(xs), *rest))
         return lambda *rest: self._compiled[name](arrays, *rest)
 
-    def gradient(self, data: Data, unpack: Callable = identity) -> GradientFns:
+    def gradient(
+        self, data: Data, unpack: Callable = identity, pack: Callable = identity
+    ) -> GradientFns:
         """
         Minibatch gradients on the data.
 
-        :param unpack: from the positions given to the gradient to those of the model,
-            see :func:`packing`.
+        :param unpack: from the positions given to the gradient to those of the model.
+        :param pack: back, of gradients.
         """
-        grad = jax.grad(lambda z, indices: self._potential(unpack(z), indices, *data))
+        tree_grad = jax.grad(lambda z, rows: self._potential(z, rows, *data))
+        grad = lambda z, rows: pack(tree_grad(unpack(z), rows))  # noqa: E731
         if not self.plates:
             return GradientFns(lambda key, num: {}, lambda z, b: grad(z, None), None)
         minibatch = self._minibatch

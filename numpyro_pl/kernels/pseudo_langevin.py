@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from numpyro.infer.initialization import init_to_uniform
 
-from numpyro_pl._checks import check_positive, check_unit_interval
+from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
 from numpyro_pl.kernels._base import LangevinKernel
 
@@ -95,19 +95,19 @@ class PseudoLangevin(LangevinKernel):
         full_potential: bool = True,
         variance_rate: float = 1e-3,
     ):
-        dynamics = PseudoLangevinDynamics(
-            noise_fraction=check_unit_interval("noise_fraction", noise_fraction),
-            friction=check_positive("friction", friction),
-            temperature=check_positive("temperature", temperature),
-            max_frequency=check_positive("max_frequency", max_frequency, below=2.0),
+        self.dynamics = PseudoLangevinDynamics(
+            noise_fraction, friction, temperature, max_frequency
         )
         super().__init__(
             model,
             potential_fn,
-            dynamics,
+            noise_fraction=noise_fraction,
             num_steps=num_steps,
             noise=noise,
             init_strategy=init_strategy,
             full_potential=full_potential,
-            variance_rate=check_unit_interval("variance_rate", variance_rate),
+            variance_rate=variance_rate,
         )
+
+    def _groups(self, binding, names):
+        return Partition([self.dynamics], ["all"]), [0] * len(names)
