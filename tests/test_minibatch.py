@@ -36,9 +36,9 @@ def test_full_potential_is_numpyros(potential):
 
 def test_full_potential_in_chunks_is_the_same(potential, monkeypatch):
     pot, data, z = potential
-    exact, exact_grad = jax.value_and_grad(pot.full)(z, data, {})
+    exact, exact_grad = jax.jit(jax.value_and_grad(pot.full))(z, data, {})
     monkeypatch.setattr(minibatch, "FULL_CHUNK", 110)  # 5 chunks and 50 rows
-    value, grad = pot.full_value_and_grad(z, data, {})
+    value, grad = jax.jit(pot.full_value_and_grad)(z, data, {})
     np.testing.assert_allclose(value, exact, rtol=1e-5)
     np.testing.assert_allclose(grad["w"], exact_grad["w"], rtol=1e-4)
 
@@ -48,8 +48,9 @@ def test_minibatch_gradient_is_unbiased(potential):
     pot, data, z = potential
     num = 20_000
     batches = pot.draw_indices(random.key(1), num)
-    grads = jax.vmap(lambda b: jax.grad(pot.__call__)(z, b, data, {})["w"])(batches)
-    exact = jax.grad(pot.full)(z, data, {})["w"]
+    grad = jax.grad(lambda z, b: pot(z, b, data, {}))
+    grads = jax.jit(jax.vmap(lambda b: grad(z, b)["w"]))(batches)
+    exact = jax.jit(jax.grad(pot.full))(z, data, {})["w"]
     error = (grads.mean(0) - exact) / (grads.std(0) / num**0.5)
     assert np.max(np.abs(error)) < 4, error
 
@@ -82,13 +83,12 @@ def test_several_plates_are_unbiased(nested):
     num = 20_000
     batches = pot.draw_indices(random.key(1), num)
     grad = jax.grad(lambda z, b: pot(z, b, (x, y, u), {}))
-    grads = jax.vmap(lambda b: grad(z, b)["w"])(batches)
-    exact = jax.grad(lambda z: pot.full(z, (x, y, u), {}))(z)["w"]
+    grads = jax.jit(jax.vmap(lambda b: grad(z, b)["w"]))(batches)
+    exact = jax.jit(jax.grad(lambda z: pot.full(z, (x, y, u), {})))(z)["w"]
     assert abs(grads.mean() - exact) < 4.5 * grads.std() / num**0.5
     # Halves are unbiased too, and their half-difference is their mean's variance.
-    halves = jax.vmap(lambda b: jax.vmap(lambda h: grad(z, h)["w"])(pot.halves(b)))(
-        batches
-    )
+    of_halves = jax.vmap(lambda b: jax.vmap(lambda h: grad(z, h)["w"])(pot.halves(b)))
+    halves = jax.jit(of_halves)(batches)
     mean = halves.mean(1)
     assert abs(mean.mean() - exact) < 4.5 * mean.std() / num**0.5
     estimate = 0.25 * (halves[:, 0] - halves[:, 1]) ** 2

@@ -67,7 +67,7 @@ def test_normal_moments():
 @pytest.mark.parametrize("shape", [(70_000,), (100, 701), (3, 30_000), (33, 40, 50)])
 def test_signs(shape):
     """Mean, and products of neighbours along each axis, within 4 se of 0."""
-    r = np.asarray(tree_signs(random.key(1), jnp.zeros(shape)))
+    r = np.asarray(jax.jit(tree_signs)(random.key(1), jnp.zeros(shape)))
     assert set(np.unique(r)) == {-1.0, 1.0}
     assert abs(r.mean()) < 4 / r.size**0.5
     for axis in range(len(shape)):
@@ -82,7 +82,7 @@ def test_scaled_noise_has_the_scale_of_each_entry(kind):
     """Variance over 20,000 streams within 4.5 se at each of 12 entries."""
     scale = {"a": jnp.arange(4.0), "b": 2.0 * jnp.ones((8, 1))}
     draw = jax.vmap(lambda t: scaled_noise(kind, random.key(0), scale, t))
-    r = draw(jnp.arange(20_000))
+    r = jax.jit(draw)(jnp.arange(20_000))
     spread = 2**0.5 if kind == "gaussian" else 0.0
     for name, s in scale.items():
         v = np.asarray(jnp.mean(jnp.square(r[name]), 0))
@@ -92,7 +92,7 @@ def test_scaled_noise_has_the_scale_of_each_entry(kind):
 
 def test_normals_in_double_precision():
     with jax.enable_x64(True):
-        z = normals(random.key(0), 1000, jnp.float64)
+        z = jax.jit(normals, static_argnums=(1, 2))(random.key(0), 1000, jnp.float64)
         assert z.dtype == jnp.float64
         assert abs(float(z.mean())) < 4 / 1000**0.5
         assert tree_normal(random.key(0), {"a": z})["a"].dtype == jnp.float64
