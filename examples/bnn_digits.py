@@ -84,11 +84,13 @@ def model(x, y=None, subsample_size=None):
         numpyro.sample("y", dist.Categorical(logits=logits(weights, xb)), obs=yb)
 
 
-def sample_langevin(seed: int = 0, quick: bool = False) -> Posterior:
+def sample_langevin(
+    seed: int = 0, quick: bool = False, kernel=numpyro_pl.PseudoLangevin
+) -> Posterior:
     """5,000 draws of 12 steps, one pass over the data each; a tenth if quick."""
     scale = 10 if quick else 1
     mcmc = MCMC(
-        numpyro_pl.PseudoLangevin(partial(model, subsample_size=BATCH)),
+        kernel(partial(model, subsample_size=BATCH)),
         num_warmup=1500 // scale,
         num_samples=3500 // scale,
         num_chains=CHAINS,

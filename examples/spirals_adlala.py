@@ -42,8 +42,8 @@ EPOCHS, THINNING, SEEDS = 4000, 10, 5
 STEPS = TRAIN // BATCH
 TEMPERATURE = 1e-4 * TRAIN
 SHAPES = {"w1": (2, HIDDEN), "b1": (HIDDEN,), "w2": (HIDDEN,), "b2": ()}
-LAST = 0.2
-"""Share of the run, at its end, over which figures are taken."""
+END, LAST = 0.025, 0.2
+"""Shares of the run, at its end: for single draws, and to average over."""
 
 PATH = Path(__file__).parent / "output" / "spirals_adlala.png"
 
@@ -153,12 +153,14 @@ def optimize(optimizer, data, seed: int, epochs: int) -> Run:
 
 def figures(run: Run, y_test) -> dict[str, Any]:
     """
-    Test accuracies of the end of a run: of single draws, of the average over the draws
-    of a chain, and of the average over all chains.
+    Test accuracies at the end of a run: of single draws (their mean over the last
+    epochs), of the average over the draws of a chain, and of that over all chains.
     """
     y = np.asarray(y_test)
-    last = run.probs[:, -max(1, int(LAST * run.probs.shape[1])) :]
-    single = ((last > 0.5) == y).mean(axis=(1, 2))
+    kept = run.probs.shape[1]
+    end = run.probs[:, -max(1, int(END * kept)) :]
+    single = ((end > 0.5) == y).mean(axis=(1, 2))
+    last = run.probs[:, -max(1, int(LAST * kept)) :]
     chain = ((last.mean(1) > 0.5) == y).mean(-1)
     pooled = float(((last.mean((0, 1)) > 0.5) == y).mean())
     return {

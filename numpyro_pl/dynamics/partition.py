@@ -206,6 +206,6 @@ class Partition:
 
 def spread(value, like: Tree) -> Tree:
     """A scalar as a tree like `like`; a tree as it is."""
-    if jax.tree.structure(value) == jax.tree.structure(like):
-        return value
-    return jax.tree.map(lambda _: value, like)
+    if isinstance(value, jax.Array) and value.ndim == 0:
+        return jax.tree.map(lambda _: value, like)
+    return value

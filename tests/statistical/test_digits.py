@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from numpyro_pl import SGNHT, AdLaLa
+
 pytestmark = pytest.mark.statistical
 
 
@@ -43,6 +45,17 @@ def test_digits_agree_with_nuts(bnn_digits, figures, seed):
     assert one["kinetic_temperature"] == pytest.approx(1.0, abs=0.02)
     assert abs(one["potential_diff_sd"]) <= 0.5
     assert one["total_variation"] <= 0.016
+
+
+@pytest.mark.parametrize("kernel", [SGNHT, AdLaLa])
+def test_partitioned_kernels_agree_with_nuts(bnn_digits, nuts, kernel):
+    langevin = bnn_digits.sample_langevin(seed=0, kernel=kernel)
+    one = bnn_digits.measure(langevin, nuts)
+    temperature = langevin.mcmc.last_state.mean_kinetic_temperature.mean(0)
+    print(f"\n{kernel.__name__} {temperature}\n{bnn_digits.format_table(one)}")
+    assert one["divergences"] == 0
+    assert one["total_variation"] <= 0.02
+    assert temperature == pytest.approx(1.0, abs=0.05)
 
 
 def test_classes_agree_with_those_of_nuts(figures):
