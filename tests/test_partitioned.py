@@ -297,6 +297,14 @@ def test_bad_settings(make_bad, name):
         make_bad()
 
 
+def test_settings_by_position():
+    assert Langevin(0.3, 2.0) == Langevin(friction=0.3, temperature=2.0)
+    assert AdaptiveLangevin(0.1, 0.2, 3.0) == AdaptiveLangevin(
+        sigma=0.1, coupling=0.2, temperature=3.0
+    )
+    assert OverdampedLangevin(2.0) == OverdampedLangevin(temperature=2.0)
+
+
 def test_potential_of_a_tree():
     """Leaves are named by their path; both groups reach the target's variance."""
     kernel = PartitionedLangevin(

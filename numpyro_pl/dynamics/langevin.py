@@ -25,196 +25,28 @@ In the code they act on the displacement :math:`u = h p`, whose thermal variance
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from numpyro_pl._arguments import check_positive
-from numpyro_pl.dynamics.noise import scaled_noise
+from numpyro_pl.dynamics.unit_mass import (
+    UnitMass,
+    kinetic_share,
+    size_of,
+    squared_norm,
+    white_noise,
+)
 
-__all__ = ["AdaptiveLangevin", "Langevin", "OverdampedLangevin", "UnitMass"]
+__all__ = ["AdaptiveLangevin", "Langevin", "OverdampedLangevin"]
 
 Tree = Any
 
 ADAPTIVE_STEP = 0.05
 """Bound on `h^2 n epsilon tau`: its thermostat swings by `sqrt(2 * this)` radians a
 step. A faster one is unstable; no speed changes what is sampled."""
-
-
-def _size(tree: Tree) -> int:
-    return sum(x.size for x in jax.tree.leaves(tree))
-
-
-def _dot(x: Tree) -> jax.Array:
-    return jnp.asarray(sum(jnp.sum(jnp.square(v)) for v in jax.tree.leaves(x)))
-
-
-def _noise(kind: str, rng_key, like: Tree, sd, stream) -> Tree:
-    scale = jax.tree.map(lambda x: jnp.broadcast_to(sd, x.shape).astype(x.dtype), like)
-    return scaled_noise(kind, rng_key, scale, stream)
-
-
-def kinetic_share(c):
-    r"""
-    Share of the kicked momentum's square in the kinetic temperature,
-    :math:`k = (1 + 3c) / (4 (1 + c))`.
-
-    Before and after the kick a harmonic mode has exactly :math:`T`. White gradient
-    noise heats the two differently, and the position by something between: the mean
-    :math:`(1 - k) u^2 + k w^2` is as hot as the slow modes of the position are.
-    """
-    return (1 + 3 * c) / (4 * (1 + c))
-
-
-@dataclass(frozen=True)
-class UnitMass:
-    """
-    What dynamics with one step size for the whole group have in common.
-
-    :param float temperature: temperature T of the target; 1 is the posterior.
-    :param float step_size: step length h in units of time where the potential is `U/N`
-        and masses are 1. None: the kernel's; where that is None too, warmup sets it.
-    """
-
-    temperature: float = 1.0
-    step_size: float | None = None
-    # Set by the kernel when it knows the model.
-    data_size: float = 1.0
-    max_frequency: float = 0.5
-
-    tracks_noise = False
-    per_coordinate = False
-    has_thermostat = False
-    num_streams = 1
-    # Bound on (friction of the step) by `tanh(friction h / 2)`, where noise sets it.
-    most_noise = 0.8
-
-    def __post_init__(self):
-        check_positive("temperature", self.temperature)
-        if self.step_size is not None:
-            check_positive("step_size", self.step_size)
-
-    def bind(self, data_size: float, step_size: float | None, max_frequency: float):
-        """These dynamics in a model: see :class:`Partition`."""
-        own = self.step_size if self.step_size is not None else step_size
-        return replace(
-            self,
-            data_size=float(data_size),
-            step_size=own,
-            max_frequency=max_frequency,
-        )
-
-    @property
-    def least_friction(self) -> float:
-        """Friction of the user's setting, in units of inverse time."""
-        raise NotImplementedError
-
-    def decay(self, step_size):
-        """Share of the momentum that a step keeps."""
-        h, friction = step_size
-        return jnp.exp(-friction * h)
-
-    def initial_thermostat(self) -> float:
-        """Thermostat variable to start from."""
-        return 0.0
-
-    def adapted_thermostat(self, thermostat, step_size):
-        """Thermostat variable after an adaptation."""
-        return thermostat
-
-    def _rate(self, step_size):
-        h, _ = step_size
-        return h * h / self.data_size
-
-    def step_sizes(self, noise_variance: Tree, curvature: Tree, noise_fraction):
-        """
-        The pair of step length h and friction. Where the user gives no step length: the
-        largest at which the steepest coordinate alone has the allowed frequency, and at
-        which the minibatches heat slow modes by `noise_fraction` at most when the
-        friction is raised as far as that takes.
-
-        White noise of variance v heats them by `(h^2 v / 4 N T) coth(friction h / 2)`.
-        At a fixed friction that bounds the step, and a weakly damped chain would crawl;
-        more friction costs nothing where the noise already sets the pace.
-        """
-        dtype = jnp.result_type(*jax.tree.leaves(noise_variance))
-        least = jnp.asarray(self.least_friction, dtype)
-        if self.step_size is not None:
-            return jnp.stack([jnp.asarray(self.step_size, dtype), least])
-        top = jnp.max(jnp.stack([jnp.max(x) for x in jax.tree.leaves(curvature)]))
-        curved = self.max_frequency * jnp.sqrt(self.data_size / top)
-        total = jnp.asarray(sum(jnp.sum(v) for v in jax.tree.leaves(noise_variance)))
-        mean = total / _size(noise_variance)
-        room = 4 * noise_fraction * self.temperature * self.data_size
-        room = room / jnp.maximum(mean, 1e-30 * room)
-        h = jnp.minimum(curved, jnp.sqrt(self.most_noise * room))
-        friction = 2 * jnp.arctanh(h * h / room) / h
-        return jnp.stack([h, jnp.maximum(friction, least)]).astype(dtype)
-
-    def first_steps(self, like: Tree):
-        """A pair of the shape of the step sizes."""
-        return jnp.ones(2, jnp.result_type(*jax.tree.leaves(like)))
-
-    def squared_frequency(self, step_size):
-        """
-        Factor from the Hessian to squared frequencies, in units of the largest one
-        allowed; 0 where the user set the step size.
-        """
-        if self.step_size is not None:
-            return jnp.zeros_like(step_size[0])
-        return self._rate(step_size) / self.max_frequency**2
-
-    def shrunk(self, step_size, factor):
-        """The step size with all squared frequencies times `factor`."""
-        if self.step_size is not None:
-            return step_size
-        h, friction = step_size
-        return jnp.stack([h * jnp.sqrt(factor).astype(h.dtype), friction])
-
-    def noise_fractions(self, step_size, noise_variance: Tree) -> Tree:
-        """Share by which the minibatches heat slow modes, per coordinate."""
-        c = self.decay(step_size)
-        rate = self._rate(step_size) / self.temperature
-        scale = rate * (1 + c) / (4 * (1 - c))
-        return jax.tree.map(lambda v: scale * v, noise_variance)
-
-    def bounded_variance(self, step_size, variance: Tree) -> Tree:
-        """The variance as it is: this dynamics does not use it."""
-        return variance
-
-    def draw_displacement(self, rng_key, step_size, like: Tree, stream=0) -> Tree:
-        """A displacement of thermal momentum."""
-        sd = jnp.sqrt(self._rate(step_size) * self.temperature)
-        return _noise("gaussian", rng_key, like, sd, stream)
-
-    def kicked(self, u: Tree, grad: Tree, step_size) -> Tree:
-        """The displacement after the kick."""
-        a = self._rate(step_size)
-        return jax.tree.map(lambda u, g: u - a * g, u, grad)
-
-    def kinetic_temperature(self, u, grad: Tree, step_size, variance: Tree):
-        """
-        Kinetic temperature, a scalar: exact for harmonic targets, and as hot under
-        white gradient noise as the slow modes of the position.
-        """
-        if self.has_thermostat:
-            u, thermostat = u
-            c = jnp.clip(jnp.exp(-step_size[0] * thermostat), 0.0, 1.0)
-        else:
-            c = self.decay(step_size)
-        k = kinetic_share(c)
-        total = (1 - k) * _dot(u) + k * _dot(self.kicked(u, grad, step_size))
-        return total / (self._rate(step_size) * _size(u))
-
-    def read(self, x: Tree, u: Tree) -> Tree:
-        """The draw: the position itself."""
-        return x
-
-    def resume(self, z: Tree, u: Tree) -> Tree:
-        """The position after a draw."""
-        return z
 
 
 def _move(x: Tree, kicked: Tree, u: Tree) -> Tree:
@@ -234,6 +66,10 @@ class Langevin(UnitMass):
     """
 
     friction: float = 0.1
+    temperature: float = 1.0
+    step_size: float | None = None
+    data_size: float = field(default=1.0, kw_only=True, repr=False)
+    max_frequency: float = field(default=0.5, kw_only=True, repr=False)
 
     def __post_init__(self):
         super().__post_init__()
@@ -249,7 +85,7 @@ class Langevin(UnitMass):
         c = self.decay(step_size)
         sd = jnp.sqrt((1 - c * c) * self._rate(step_size) * self.temperature)
         w = self.kicked(u, grad, step_size)
-        kicks = _noise(noise, rng_key, u, sd, t)
+        kicks = white_noise(noise, rng_key, u, sd, t)
         u = jax.tree.map(lambda w, r: c * w + r, w, kicks)
         return _move(x, w, u), u
 
@@ -267,7 +103,7 @@ class OverdampedLangevin(Langevin):
     :param float step_size: step length h of this group alone.
     """
 
-    friction: float = math.inf
+    friction: float = field(default=math.inf, init=False)
 
     most_noise = 1.0
 
@@ -299,6 +135,10 @@ class AdaptiveLangevin(UnitMass):
 
     sigma: float | None = None
     coupling: float = 0.05
+    temperature: float = 1.0
+    step_size: float | None = None
+    data_size: float = field(default=1.0, kw_only=True, repr=False)
+    max_frequency: float = field(default=0.5, kw_only=True, repr=False)
 
     has_thermostat = True
     num_streams = 2
@@ -333,18 +173,18 @@ class AdaptiveLangevin(UnitMass):
         """One step; `u` is the pair of displacement and thermostat."""
         u, thermostat = u
         h, friction = step_size
-        n = _size(u)
+        n = size_of(u)
         limit = ADAPTIVE_STEP / (h * h * n * self.tau)
         coupling = jnp.minimum(self.coupling, limit)
         # Sigma is sqrt(2 friction tau); each of the two noises has half of its square.
         sd = h * jnp.sqrt(friction * self.tau * h)
         w = self.kicked(u, grad, step_size)
-        first = _noise(noise, rng_key, u, sd, t)
-        second = _noise(noise, rng_key, u, sd, t + 1)
+        first = white_noise(noise, rng_key, u, sd, t)
+        second = white_noise(noise, rng_key, u, sd, t + 1)
         c = jnp.exp(-0.5 * h * thermostat)
         middle = jax.tree.map(lambda w, r: c * w + r, w, first)
         k = kinetic_share(jnp.clip(c * c, 0.0, 1.0))
-        gap = ((1 - k) * _dot(u) + k * _dot(w)) / (h * h) - n * self.tau
+        gap = ((1 - k) * squared_norm(u) + k * squared_norm(w)) / (h * h) - n * self.tau
         thermostat = thermostat + h * coupling * gap
         c = jnp.exp(-0.5 * h * thermostat)
         u = jax.tree.map(lambda m, r: c * (m + r), middle, second)

@@ -38,8 +38,8 @@ import jax
 import jax.numpy as jnp
 
 from numpyro_pl._arguments import check_positive, check_unit_interval
-from numpyro_pl.dynamics.langevin import kinetic_share
 from numpyro_pl.dynamics.noise import ema, half_difference_variance, scaled_noise
+from numpyro_pl.dynamics.unit_mass import kinetic_share
 
 __all__ = ["KickLastPseudoLangevin", "PseudoLangevinDynamics"]
 
@@ -258,7 +258,7 @@ class KickLastPseudoLangevin(PseudoLangevinDynamics):
         return jax.tree.map(lambda u, g, a: u - scale * a * g, u, grad, step_size)
 
     def kinetic_temperature(self, u, grad, step_size, variance):
-        """See :func:`~numpyro_pl.dynamics.langevin.kinetic_share`."""
+        """See :func:`~numpyro_pl.dynamics.unit_mass.kinetic_share`."""
         k = kinetic_share(self.decay)
         w = self._kicked(u, grad, step_size)
         rows = zip(*(jax.tree.leaves(t) for t in (u, w, step_size)), strict=True)

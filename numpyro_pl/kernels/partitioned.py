@@ -9,9 +9,9 @@ from typing import Any
 from numpyro.infer.initialization import init_to_uniform
 
 from numpyro_pl._arguments import check_positive
-from numpyro_pl.dynamics.langevin import UnitMass
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
+from numpyro_pl.dynamics.unit_mass import UnitMass
 from numpyro_pl.kernels._base import LangevinKernel
 from numpyro_pl.kernels._groups import assign_groups
 

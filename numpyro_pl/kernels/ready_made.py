@@ -13,9 +13,9 @@ from numpyro_pl.dynamics.langevin import (
     AdaptiveLangevin,
     Langevin,
     OverdampedLangevin,
-    UnitMass,
 )
 from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.dynamics.unit_mass import UnitMass
 from numpyro_pl.kernels._groups import first_layer_sites, matches
 from numpyro_pl.kernels.partitioned import PartitionedLangevin
 
