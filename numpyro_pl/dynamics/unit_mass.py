@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from numpyro_pl._arguments import check_positive
+from numpyro_pl.dynamics.noise import scaled_noise
 
 __all__ = ["UnitMass", "kinetic_share", "size_of", "squared_norm", "white_noise"]
 
