@@ -166,6 +166,7 @@ def test_the_check_fails_for_broken_dynamics(make):
     assert np.abs(scores[1:]).min() > 5
 
 
+@pytest.mark.statistical
 def test_adaptive_langevin_absorbs_unknown_noise():
     """
     A group of 20 coordinates with gradient noise of unknown strength: the thermostat
@@ -201,6 +202,7 @@ def test_adaptive_langevin_absorbs_unknown_noise():
     assert abs(thermostat.mean() / expected - 1) < 0.1
 
 
+@pytest.mark.statistical
 def test_langevin_is_of_second_order():
     """Halving the step divides the bias of an anharmonic target by about 4."""
 
