@@ -248,7 +248,7 @@ class LangevinKernel(MCMCKernel):
             warnings.warn(
                 f"{count} of {draws} draws diverged (a step gave a non-finite value or "
                 "a runaway temperature; the chain went on from the draw before). Try "
-                "a lower max_frequency or noise_fraction, a larger subsample_size, "
-                "more warmup, or a parametrization with lighter tails.",
+                "a lower max_frequency, noise_fraction or step_size, a larger "
+                "subsample_size, more warmup, or a parametrization with lighter tails.",
                 stacklevel=3,
             )
