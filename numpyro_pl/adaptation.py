@@ -27,7 +27,7 @@ import numpy as np
 from jax import lax, random
 
 from numpyro_pl.curvature import hessian_row_norms, power_iteration, tree_dot
-from numpyro_pl.dynamics.integrate import GradientFns
+from numpyro_pl.dynamics.integrate import GradientFns, after
 from numpyro_pl.dynamics.noise import half_difference_variance
 from numpyro_pl.dynamics.partition import Partition, spread
 
@@ -234,7 +234,7 @@ def noise_eigenvalue(
     if halves is None:
         return jnp.zeros((), jnp.result_type(*jax.tree.leaves(z)))
     ones = jax.tree.map(jnp.ones_like, z)
-    scale = jax.tree.map(jnp.sqrt, dynamics.noise_fractions(step_size, ones))
+    scale = dynamics.noise_fractions(step_size, ones)
     key_batch, key_power = random.split(rng_key)
     steps, average, num = 8, 16, 8
     batches = gradient.draw_batches(key_batch, (steps + average) * num)
@@ -242,8 +242,11 @@ def noise_eigenvalue(
 
     def product(t, vector):
         def add(j, total):
-            first, second = halves(z, _batch_at(batches, t * num + j))
-            d = jax.tree.map(lambda s, a, b: s * half * (a - b), scale, first, second)
+            first, second = halves(after(z, total), _batch_at(batches, t * num + j))
+            s = after(scale, total)
+            d = jax.tree.map(
+                lambda s, a, b: jnp.sqrt(s) * half * (a - b), s, first, second
+            )
             weight = tree_dot(d, vector) / num
             return jax.tree.map(lambda t, x: t + weight * x, total, d)
 

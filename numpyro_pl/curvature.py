@@ -106,7 +106,7 @@ def power_iteration(
         v = jax.tree.map(lambda a, b: jnp.where(averaging, a, b), v, normalize(w))
         return v, total
 
-    start = normalize(tree_normal(rng_key, like))
+    start = normalize(tree_signs(rng_key, like))
     zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(like)))
     v, total = jax.lax.fori_loop(0, num_steps + num_average, step, (start, zero))
     return jnp.abs(total) / num_average, v

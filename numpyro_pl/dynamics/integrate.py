@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-__all__ = ["GradientFns", "integrate", "measured_steps"]
+__all__ = ["GradientFns", "after", "integrate", "measured_steps"]
 
 Tree = Any
 
@@ -51,6 +51,22 @@ def measured_steps(num_steps: int, size: int, always_halves: bool) -> int:
     writes one more array, which counts where memory traffic does.
     """
     return 1 if always_halves or size <= MEASURE_ALWAYS_LIMIT else min(8, num_steps)
+
+
+def after(tree: Tree, earlier: Tree) -> Tree:
+    """
+    The values of `tree`, in an order: XLA computes them after `earlier`.
+
+    What is read and then overwritten within a step needs no copy where the compiler can
+    see that it is read first. In loops it keeps what is computed from `tree` alone from
+    being computed, and kept, ahead of the loop. Without this a draw of a network of a
+    million parameters held 12 times its parameters, with it 8.
+    """
+    firsts = [jnp.sum(x.reshape(-1)[:1]) for x in jax.tree.leaves(earlier)]
+    corner = jnp.sum(jnp.stack(firsts))
+    # Not simplified away, because zero times infinity is NaN: non-finite values spread,
+    # and whoever meets them has diverged anyway.
+    return jax.tree.map(lambda x: x + (0.0 * corner).astype(x.dtype), tree)
 
 
 def integrate(
@@ -88,7 +104,7 @@ def integrate(
     key_batch, key_noise = random.split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
     batch_at = lambda t: jax.tree.map(lambda b: b[t], batches)  # noqa: E731
-    rate = 1.0 - (1.0 - variance_rate) ** measure_every
+    rate = jnp.asarray(1.0 - (1.0 - variance_rate) ** measure_every)
 
     def plain_step(t, carry):
         x, u, variance = carry
@@ -103,13 +119,16 @@ def integrate(
             first, second = gradient.halves(x, batch_at(t))
             g = jax.tree.map(lambda a, b: 0.5 * (a + b), first, second)
         temperature = dynamics.kinetic_temperature(u, g, step_size, variance)
+        # In this order each update overwrites what nothing reads any more.
+        g = after(g, temperature)
         x, u = dynamics.advance(key_noise, t, x, u, g, step_size, variance, noise)
         if gradient.halves is not None:
             # After the step: a variance that knows this step's own noise would
             # correlate with it and bias the thermostat.
             variance = dynamics.track_noise(
-                variance, first, second, gradient.fraction, rate
+                variance, first, second, gradient.fraction, after(rate, u)
             )
+            x = after(x, variance)
         return x, u, variance, temperature
 
     def block(j, carry):

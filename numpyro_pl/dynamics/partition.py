@@ -140,11 +140,11 @@ class Partition:
         """Noise variances that a divergence has not spoilt."""
         return self._each(lambda m, a, v: m.bounded_variance(a, v), step_size, variance)
 
-    def draw_displacement(self, rng_key, step_size, like):
+    def draw_displacement(self, rng_key, step_size, like, noise: str = "gaussian"):
         """Displacements of thermal momentum, like the position."""
         rows = enumerate(zip(self.members, step_size, like, strict=True))
         return tuple(
-            m.draw_displacement(rng_key, a, x, stream=i) for i, (m, a, x) in rows
+            m.draw_displacement(rng_key, a, x, i, noise) for i, (m, a, x) in rows
         )
 
     def track_noise(self, variance, first, second, fraction, rate):

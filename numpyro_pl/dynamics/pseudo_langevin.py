@@ -152,12 +152,17 @@ class PseudoLangevinDynamics:
         return jax.tree.map(lambda v, n: ema(v, n, rate), variance, new)
 
     def draw_displacement(
-        self, rng_key, step_size: Tree, like: Tree = None, stream: int = 0
+        self,
+        rng_key,
+        step_size: Tree,
+        like: Tree = None,
+        stream: int = 0,
+        noise: str = "gaussian",
     ) -> Tree:
         """A displacement `u` of thermal momentum, `p ~ N(0, M T)`."""
         scale = 2 * self.temperature / (1 + self.decay)
         thermal = jax.tree.map(lambda a: jnp.sqrt(scale * a), step_size)
-        return scaled_noise("gaussian", rng_key, thermal, stream)
+        return scaled_noise(noise, rng_key, thermal, stream)
 
     def _kicks(self, noise: str, rng_key, step_size: Tree, variance: Tree, t) -> Tree:
         """Random increments: the thermostat's noise less that of the minibatches."""
@@ -215,8 +220,8 @@ class PseudoLangevinDynamics:
         c = self.decay
 
         def leaf(u, g, a, v):
-            middle = jnp.square(u - a * g / (1 + c)) * (1 + c) / (2 * a)
-            return jnp.sum(middle - a * v / (2 * (1 + c)))
+            middle = jnp.square(u - a * (g / (1 + c))) / a
+            return jnp.sum((1 + c) / 2 * middle - a * (v / (2 * (1 + c))))
 
         total = sum(
             leaf(*args)

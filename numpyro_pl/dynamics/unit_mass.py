@@ -166,10 +166,12 @@ class UnitMass:
         """The variance as it is: this dynamics does not use it."""
         return variance
 
-    def draw_displacement(self, rng_key, step_size, like: Tree, stream=0) -> Tree:
+    def draw_displacement(
+        self, rng_key, step_size, like: Tree, stream=0, noise: str = "gaussian"
+    ) -> Tree:
         """A displacement of thermal momentum."""
         sd = jnp.sqrt(self._rate(step_size) * self.temperature)
-        return white_noise("gaussian", rng_key, like, sd, stream)
+        return white_noise(noise, rng_key, like, sd, stream)
 
     def kicked(self, u: Tree, grad: Tree, step_size) -> Tree:
         """The displacement after the kick."""

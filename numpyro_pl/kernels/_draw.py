@@ -136,6 +136,7 @@ def _advance(draw: Draw, i, state: LangevinState) -> LangevinState:
         gradient = gradient._replace(halves=None)
     warming = i < draw.num_warmup
     burning = i < adaptation.burn_in_end(draw.num_warmup)
+    noise = resolve_noise(draw.noise, state.z)
     step_size = layout.pack_scales(state.step_size)
     z, (u, thermostat), variance, temperature = integrate(
         key_steps,
@@ -150,7 +151,7 @@ def _advance(draw: Draw, i, state: LangevinState) -> LangevinState:
             draw.num_steps, sum(layout.sizes), gradient.always_halves
         ),
         variance_rate=1.0 / draw.variance_weight(i),
-        noise=resolve_noise(draw.noise, state.z),
+        noise=noise,
     )
     z_tree = layout.unpack(z)
     if draw.full_potential:
@@ -169,7 +170,9 @@ def _advance(draw: Draw, i, state: LangevinState) -> LangevinState:
     # fixed.
     shrink = jnp.where(diverging & warming, 0.25, 1.0)
     step_size = dynamics.shrunk(step_size, shrink)
-    fresh = lambda: dynamics.draw_displacement(key_fresh, step_size, z)  # noqa: E731
+    fresh = lambda: dynamics.draw_displacement(  # noqa: E731
+        key_fresh, step_size, z, noise
+    )
     u = lax.cond(diverging, fresh, lambda: u)
     temperature = keep(temperature, state.kinetic_temperature)
     num_draws = jnp.maximum(i + 1 - draw.num_warmup, 1)
@@ -216,7 +219,8 @@ def _adapt(draw: Draw, i, batched: bool, state: LangevinState) -> LangevinState:
         draw.variance_weight(i),
         pool,
     )
-    u = dynamics.draw_displacement(key_u, step_size, z)
+    noise = resolve_noise(draw.noise, state.z)
+    u = dynamics.draw_displacement(key_u, step_size, z, noise)
     return state._replace(
         displacement=layout.unpack(u),
         thermostat=dynamics.adapted_thermostat(state.thermostat, step_size),
