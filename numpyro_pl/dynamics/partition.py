@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from numpyro_pl.dynamics.unit_mass import mean_of
+
 __all__ = ["Partition", "spread"]
 
 Tree = Any
@@ -127,14 +129,9 @@ class Partition:
 
     def reduced(self, noise_variance):
         """The noise variance as the groups keep it: the mean, where that will do."""
-
-        def keep(m, v):
-            if m.per_coordinate:
-                return v
-            leaves = jax.tree.leaves(v)
-            return sum(jnp.sum(x) for x in leaves) / sum(x.size for x in leaves)
-
-        return self._each(keep, noise_variance)
+        return self._each(
+            lambda m, v: v if m.per_coordinate else mean_of(v), noise_variance
+        )
 
     def bounded_variance(self, step_size, variance):
         """Noise variances that a divergence has not spoilt."""

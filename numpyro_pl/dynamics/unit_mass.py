@@ -15,7 +15,14 @@ import jax.numpy as jnp
 from numpyro_pl._arguments import check_positive
 from numpyro_pl.dynamics.noise import scaled_noise
 
-__all__ = ["UnitMass", "kinetic_share", "size_of", "squared_norm", "white_noise"]
+__all__ = [
+    "UnitMass",
+    "kinetic_share",
+    "mean_of",
+    "size_of",
+    "squared_norm",
+    "white_noise",
+]
 
 Tree = Any
 
@@ -23,6 +30,11 @@ Tree = Any
 def size_of(tree: Tree) -> int:
     """Number of coordinates."""
     return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def mean_of(tree: Tree) -> jax.Array:
+    """Mean over all coordinates."""
+    return jnp.asarray(sum(jnp.sum(x) for x in jax.tree.leaves(tree))) / size_of(tree)
 
 
 def squared_norm(x: Tree) -> jax.Array:
@@ -127,8 +139,7 @@ class UnitMass:
             return jnp.stack([jnp.asarray(self.step_size, dtype), least])
         top = jnp.max(jnp.stack([jnp.max(x) for x in jax.tree.leaves(curvature)]))
         curved = self.max_frequency * jnp.sqrt(self.data_size / top)
-        total = jnp.asarray(sum(jnp.sum(v) for v in jax.tree.leaves(noise_variance)))
-        mean = total / size_of(noise_variance)
+        mean = mean_of(noise_variance)
         room = 4 * noise_fraction * self.temperature * self.data_size
         room = room / jnp.maximum(mean, 1e-30 * room)
         h = jnp.minimum(curved, jnp.sqrt(self.most_noise * room))

@@ -133,8 +133,12 @@ class PartitionedLangevin(LangevinKernel):
         fields = ("kinetic_temperature", "mean_kinetic_temperature", "thermostat")
         return {f"{field}_dim_0": names for field in fields}
 
+    def _assign(self, names: list[str]) -> list[int]:
+        """Number of the group of each site."""
+        return assign_groups(names, self.partition, self._group_of)
+
     def _groups(self, binding, names):
-        groups = assign_groups(names, self.partition, self._group_of)
+        groups = self._assign(names)
         members = [
             dynamics.bind(binding.data_size, self._step_size, self._max_frequency)
             for dynamics in self.partition.values()

@@ -14,7 +14,6 @@ from numpyro_pl.dynamics.langevin import (
     Langevin,
     OverdampedLangevin,
 )
-from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.unit_mass import UnitMass
 from numpyro_pl.kernels._groups import first_layer_sites, matches
 from numpyro_pl.kernels.partitioned import PartitionedLangevin
@@ -45,7 +44,7 @@ class _FirstLayer(PartitionedLangevin):
         )
         self._first_layer = first_layer
 
-    def _groups(self, binding, names):
+    def _assign(self, names):
         if self._first_layer is None:
             first = first_layer_sites(names)
         else:
@@ -57,12 +56,7 @@ class _FirstLayer(PartitionedLangevin):
                     + ", ".join(repr(name) for name in names)
                     + "."
                 )
-        groups = [0 if name in first else 1 for name in names]
-        members = [
-            dynamics.bind(binding.data_size, self._step_size, self._max_frequency)
-            for dynamics in self.partition.values()
-        ]
-        return Partition(members, list(self.partition)), groups
+        return [0 if name in first else 1 for name in names]
 
     def init(
         self, rng_key, num_warmup, init_params=None, model_args=(), model_kwargs=None
