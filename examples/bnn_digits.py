@@ -102,14 +102,14 @@ def sample_langevin(
     return _run(mcmc, random.key(seed), fields)
 
 
-def sample_nuts(seed: int = 0, quick: bool = False) -> Posterior:
+def sample_nuts(seed: int = 0, quick: bool = False, num_chains: int = 2) -> Posterior:
     """250 draws of warmup and 350 more; a tenth if quick."""
     scale = 10 if quick else 1
     mcmc = MCMC(
         NUTS(model, max_tree_depth=7),
         num_warmup=250 // scale,
         num_samples=350 // scale,
-        num_chains=2,
+        num_chains=num_chains,
         chain_method="vectorized",
         progress_bar=False,
     )
@@ -163,7 +163,7 @@ def measure(langevin: Posterior, nuts: Posterior) -> dict[str, float]:
     fields = langevin.mcmc.get_extra_fields()
     figures["noise_fraction"] = float(np.mean(fields["noise_fraction"]))
 
-    first, second = nuts.probs
+    first, second, *_ = nuts.probs
     figures |= {
         "agreement": diagnostics.agreement(langevin.probs, nuts.probs),
         "agreement_nuts": diagnostics.agreement(first, second),

@@ -26,8 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 
+from numpyro_pl._memory import varying, when
 from numpyro_pl.curvature import hessian_row_norms, power_iteration, tree_dot
-from numpyro_pl.dynamics.integrate import GradientFns, after
+from numpyro_pl.dynamics.integrate import GradientFns
 from numpyro_pl.dynamics.noise import half_difference_variance
 from numpyro_pl.dynamics.partition import Partition, spread
 
@@ -127,7 +128,7 @@ def estimate_noise(
         return zeros
 
     def body(total, batch):
-        first, second = halves(z, batch)
+        first, second = halves(varying(z, total), batch)
         new = half_difference_variance(first, second, gradient.fraction)
         return jax.tree.map(jnp.add, total, new), None
 
@@ -147,7 +148,8 @@ def _hessian_product(
 
     def product(t, vector):
         batch = _batch_at(batches, t)
-        return jax.jvp(lambda x: gradient.grad(x, batch), (z,), (vector,))[1]
+        here = varying(z, t)
+        return jax.jvp(lambda x: gradient.grad(x, batch), (here,), (vector,))[1]
 
     return product
 
@@ -200,20 +202,22 @@ def adapt(
     rows = jax.tree.map(lambda r: jnp.maximum(r, floor.astype(r.dtype)), rows)
     step_size = dynamics.step_sizes(fresh, rows, noise_fraction)
 
-    # In units of the largest frequency allowed.
-    scale = jax.tree.map(jnp.sqrt, dynamics.squared_frequency(step_size, z))
+    def scaled(vector):
+        """In units of the largest frequency allowed; no array is kept for the scale."""
+        here = varying(step_size, vector)
+        squared = dynamics.squared_frequency(here, z)
+        return jax.tree.map(lambda s, v: jnp.sqrt(s) * v, squared, vector)
 
     def scaled_product(t, vector):
-        t = t + CURVATURE_PROBES
-        inner = product(t, jax.tree.map(jnp.multiply, scale, vector))
-        return jax.tree.map(jnp.multiply, scale, inner)
+        return scaled(product(t + CURVATURE_PROBES, scaled(vector)))
 
     eigenvalue, _ = power_iteration(
         scaled_product, key_power, z, POWER_STEPS, POWER_AVERAGE
     )
     excess = pool(eigenvalue, "max")
     shrink = 1.0 / jnp.maximum(jnp.where(jnp.isfinite(excess), excess, 1e4), 1.0)
-    return AdaptResult(dynamics.shrunk(step_size, shrink), reduced)
+    step_size = when(shrink < 1, lambda a: dynamics.shrunk(a, shrink), step_size)
+    return AdaptResult(step_size, reduced)
 
 
 def _finite(value):
@@ -233,8 +237,6 @@ def noise_eigenvalue(
     halves = gradient.halves
     if halves is None:
         return jnp.zeros((), jnp.result_type(*jax.tree.leaves(z)))
-    ones = jax.tree.map(jnp.ones_like, z)
-    scale = dynamics.noise_fractions(step_size, ones)
     key_batch, key_power = random.split(rng_key)
     steps, average, num = 8, 16, 8
     batches = gradient.draw_batches(key_batch, (steps + average) * num)
@@ -242,10 +244,12 @@ def noise_eigenvalue(
 
     def product(t, vector):
         def add(j, total):
-            first, second = halves(after(z, total), _batch_at(batches, t * num + j))
-            s = after(scale, total)
+            here, step = varying((z, step_size), j)
+            first, second = halves(here, _batch_at(batches, t * num + j))
+            ones = jax.tree.map(jnp.ones_like, z)
+            scale = dynamics.noise_fractions(step, ones)
             d = jax.tree.map(
-                lambda s, a, b: jnp.sqrt(s) * half * (a - b), s, first, second
+                lambda s, a, b: jnp.sqrt(s) * half * (a - b), scale, first, second
             )
             weight = tree_dot(d, vector) / num
             return jax.tree.map(lambda t, x: t + weight * x, total, d)

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from numpyro_pl._memory import after
 from numpyro_pl.dynamics.noise import tree_normal, tree_signs
 
 __all__ = [
@@ -84,7 +85,7 @@ def power_iteration(
     """
     Largest eigenvalue, in absolute value, of a symmetric matrix seen through noisy
     products: `num_steps` power iterations, then the mean Rayleigh quotient over
-    `num_average` further products, whose noise is independent of the vector.
+    `num_average` further ones. The noise of each product is independent of its vector.
 
     :param product: function of a number (0, 1, ...: which minibatch) and a vector.
     :param rng_key: a PRNG key.
@@ -97,14 +98,14 @@ def power_iteration(
         scale = jnp.where(norm > 0, 1.0 / norm, 0.0)
         return jax.tree.map(lambda x: x * scale.astype(x.dtype), v)
 
-    # One loop for both phases: the product is compiled once.
+    # One loop for both phases, so that the product is compiled once; and one vector,
+    # which goes on turning while quotients are averaged.
     def step(t, carry):
         v, total = carry
         w = product(t, v)
-        averaging = t >= num_steps
-        total += jnp.where(averaging, tree_dot(v, w), 0.0)
-        v = jax.tree.map(lambda a, b: jnp.where(averaging, a, b), v, normalize(w))
-        return v, total
+        quotient = tree_dot(v, w)
+        total += jnp.where(t >= num_steps, quotient, 0.0)
+        return normalize(after(w, quotient)), total
 
     start = normalize(tree_signs(rng_key, like))
     zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(like)))

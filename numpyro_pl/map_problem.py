@@ -36,6 +36,7 @@ from numpyro_pl._handlers import (
     seeded,
     trace_of,
 )
+from numpyro_pl._sizes import is_large
 from numpyro_pl.minibatch import MinibatchPotential
 from numpyro_pl.optim import fold_in_stream
 
@@ -197,7 +198,8 @@ class MAPProblem:
         return self.potential.reduce_over_data(
             lambda rows: (
                 -log_density(model, self.args, self._with_indices(rows), values)[0]
-            )
+            ),
+            is_large(values),
         )
 
     def solve(self, rng_key: jax.Array, num_steps: int) -> Search:

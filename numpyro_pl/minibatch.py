@@ -32,6 +32,7 @@ from numpyro_pl._handlers import (
     open_plates,
     seeded,
 )
+from numpyro_pl._sizes import is_large
 from numpyro_pl.dynamics.random_bits import random_words
 
 __all__ = [
@@ -48,7 +49,8 @@ __all__ = [
 Position = Any
 
 FULL_CHUNK = 2048
-"""Rows evaluated at a time on the full data: bounds memory, not accuracy."""
+"""Rows evaluated at a time on the full data: bounds memory, not accuracy. In large
+models it is a minibatch, whose activations sampling has room for."""
 
 
 def _below(words: jax.Array, size: int) -> jax.Array:
@@ -129,28 +131,30 @@ class MinibatchPotential:
         :return: scalar, in nats.
         """
         return self.reduce_over_data(
-            lambda indices: self(position, indices, args, kwargs)
+            lambda indices: self(position, indices, args, kwargs), is_large(position)
         )
 
     def full_value_and_grad(self, position: Position, args, kwargs):
         """Potential on the full data and its gradient, in chunks as :meth:`full`."""
         fn = jax.value_and_grad(self.__call__)
         return self.reduce_over_data(
-            lambda indices: fn(position, indices, args, kwargs)
+            lambda indices: fn(position, indices, args, kwargs), is_large(position)
         )
 
-    def reduce_over_data(self, fn: Callable[[Indices | None], Any]):
+    def reduce_over_data(self, fn: Callable[[Indices | None], Any], large: bool):
         """
         Mean over the data of a minibatch function that is linear in the potential
         (value, gradient, Hessian-vector product): exactly its full-data value, since
         the prior is in each chunk and weights sum to one.
 
         :param fn: function of plate indices (None: full data), returns a tree.
+        :param bool large: whether the model is a large one.
         """
         if len(self.plates) != 1:
             return fn(None)
         ((name, plate),) = self.plates.items()
-        chunk = max(FULL_CHUNK, plate.subsample_size)
+        chunk = plate.subsample_size
+        chunk = chunk if large else max(FULL_CHUNK, chunk)
         num, rest = divmod(plate.size, chunk)
         if num == 0 or (num == 1 and rest == 0):
             return fn(None)

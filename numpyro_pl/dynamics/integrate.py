@@ -16,7 +16,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-__all__ = ["GradientFns", "after", "integrate", "measured_steps"]
+from numpyro_pl._memory import after
+
+__all__ = ["GradientFns", "integrate", "measured_steps"]
 
 Tree = Any
 
@@ -41,32 +43,12 @@ class GradientFns(NamedTuple):
     always_halves: bool = False
 
 
-MEASURE_ALWAYS_LIMIT = 20_000
-"""Coordinates up to which every step is measured: there it costs nothing."""
-
-
-def measured_steps(num_steps: int, size: int, always_halves: bool) -> int:
+def measured_steps(num_steps: int, large: bool, always_halves: bool) -> int:
     """
     Steps from one measurement of temperature and noise to the next. Measuring reads and
     writes one more array, which counts where memory traffic does.
     """
-    return 1 if always_halves or size <= MEASURE_ALWAYS_LIMIT else min(8, num_steps)
-
-
-def after(tree: Tree, earlier: Tree) -> Tree:
-    """
-    The values of `tree`, in an order: XLA computes them after `earlier`.
-
-    What is read and then overwritten within a step needs no copy where the compiler can
-    see that it is read first. In loops it keeps what is computed from `tree` alone from
-    being computed, and kept, ahead of the loop. Without this a draw of a network of a
-    million parameters held 12 times its parameters, with it 8.
-    """
-    firsts = [jnp.sum(x.reshape(-1)[:1]) for x in jax.tree.leaves(earlier)]
-    corner = jnp.sum(jnp.stack(firsts))
-    # Not simplified away, because zero times infinity is NaN: non-finite values spread,
-    # and whoever meets them has diverged anyway.
-    return jax.tree.map(lambda x: x + (0.0 * corner).astype(x.dtype), tree)
+    return min(8, num_steps) if large and not always_halves else 1
 
 
 def integrate(
@@ -114,17 +96,21 @@ def integrate(
 
     def measured_step(t, x, u, variance):
         if gradient.halves is None:
-            g = gradient.grad(x, batch_at(t))
+            both = (gradient.grad(x, batch_at(t)),)
         else:
-            first, second = gradient.halves(x, batch_at(t))
-            g = jax.tree.map(lambda a, b: 0.5 * (a + b), first, second)
+            both = gradient.halves(x, batch_at(t))
+        # The mean of the halves is taken wherever it is read, and never stored.
+        mean = lambda *parts: sum(parts) / len(parts)  # noqa: E731
+        g = jax.tree.map(mean, *both)
         temperature = dynamics.kinetic_temperature(u, g, step_size, variance)
         # In this order each update overwrites what nothing reads any more.
-        g = after(g, temperature)
+        both = after(both, temperature)
+        g = jax.tree.map(mean, *both)
         x, u = dynamics.advance(key_noise, t, x, u, g, step_size, variance, noise)
         if gradient.halves is not None:
             # After the step: a variance that knows this step's own noise would
             # correlate with it and bias the thermostat.
+            first, second = both
             variance = dynamics.track_noise(
                 variance, first, second, gradient.fraction, after(rate, u)
             )

@@ -32,10 +32,10 @@ import jax
 import jax.numpy as jnp
 
 from numpyro_pl._arguments import check_positive
+from numpyro_pl._sizes import size_of
 from numpyro_pl.dynamics.unit_mass import (
     UnitMass,
     kinetic_share,
-    size_of,
     squared_norm,
     white_noise,
 )

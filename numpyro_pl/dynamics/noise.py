@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from numpyro_pl._sizes import size_of
 from numpyro_pl.dynamics.random_bits import normals, random_words
 
 __all__ = [
@@ -49,8 +50,7 @@ def resolve_noise(kind: str, position: Tree) -> str:
     """
     if kind != "auto":
         return kind
-    size = sum(math.prod(jnp.shape(x)) for x in jax.tree.leaves(position))
-    return "gaussian" if size <= GAUSSIAN_LIMIT else "signs"
+    return "gaussian" if size_of(position) <= GAUSSIAN_LIMIT else "signs"
 
 
 def _word_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -116,16 +116,11 @@ class Partition:
 
     def mean_noise_fraction(self, step_size, noise_variance, sizes: Sequence[int]):
         """Mean noise fraction over all coordinates, a scalar."""
-        fractions = self.noise_fractions(step_size, noise_variance)
-
-        def total(m, fraction, size):
-            leaves = jax.tree.leaves(fraction)
-            if m.per_coordinate:
-                return sum(jnp.sum(f) for f in leaves)
-            return leaves[0] * size
-
-        totals = self._each(total, fractions, sizes)
-        return sum(totals) / sum(sizes)
+        means = self._each(
+            lambda m, a, v: m.mean_noise_fraction(a, v), step_size, noise_variance
+        )
+        weighted = sum(f * n for f, n in zip(means, sizes, strict=True))
+        return weighted / sum(sizes)
 
     def reduced(self, noise_variance):
         """The noise variance as the groups keep it: the mean, where that will do."""

@@ -39,7 +39,7 @@ import jax.numpy as jnp
 
 from numpyro_pl._arguments import check_positive, check_unit_interval
 from numpyro_pl.dynamics.noise import ema, half_difference_variance, scaled_noise
-from numpyro_pl.dynamics.unit_mass import kinetic_share
+from numpyro_pl.dynamics.unit_mass import kinetic_share, mean_of
 
 __all__ = ["KickLastPseudoLangevin", "PseudoLangevinDynamics"]
 
@@ -137,6 +137,11 @@ class PseudoLangevinDynamics:
         """Share of the thermostat's noise from the minibatches, per coordinate."""
         scale = 1.0 / (2 * (1 - self.decay) * self.temperature)
         return jax.tree.map(lambda a, v: scale * a * v, step_size, noise_variance)
+
+    def mean_noise_fraction(self, step_size: Tree, noise_variance: Tree) -> jax.Array:
+        """Their mean, without an array for them."""
+        scale = 1.0 / (2 * (1 - self.decay) * self.temperature)
+        return scale * mean_of(jax.tree.map(jnp.multiply, step_size, noise_variance))
 
     def bounded_variance(self, step_size: Tree, variance: Tree) -> Tree:
         """

@@ -13,23 +13,18 @@ import jax
 import jax.numpy as jnp
 
 from numpyro_pl._arguments import check_positive
+from numpyro_pl._sizes import size_of
 from numpyro_pl.dynamics.noise import scaled_noise
 
 __all__ = [
     "UnitMass",
     "kinetic_share",
     "mean_of",
-    "size_of",
     "squared_norm",
     "white_noise",
 ]
 
 Tree = Any
-
-
-def size_of(tree: Tree) -> int:
-    """Number of coordinates."""
-    return sum(x.size for x in jax.tree.leaves(tree))
 
 
 def mean_of(tree: Tree) -> jax.Array:
@@ -172,6 +167,10 @@ class UnitMass:
         rate = self._rate(step_size) / self.temperature
         scale = rate * (1 + c) / (4 * (1 - c))
         return jax.tree.map(lambda v: scale * v, noise_variance)
+
+    def mean_noise_fraction(self, step_size, noise_variance) -> jax.Array:
+        """Their mean, from the mean of the variance."""
+        return self.noise_fractions(step_size, noise_variance)
 
     def bounded_variance(self, step_size, variance: Tree) -> Tree:
         """The variance as it is: this dynamics does not use it."""

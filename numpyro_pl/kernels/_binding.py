@@ -19,6 +19,8 @@ from numpyro.util import identity
 
 from numpyro_pl._checks import describe_non_finite, inspect_sites
 from numpyro_pl._host import is_prng_key, is_traced
+from numpyro_pl._memory import after
+from numpyro_pl._sizes import is_large
 from numpyro_pl.dynamics.integrate import GradientFns
 from numpyro_pl.minibatch import (
     INDICES_KWARG,
@@ -164,8 +166,14 @@ class Binding:
         assert minibatch is not None
 
         def halves(z, batch):
+            rows = minibatch.halves(batch)
+            if is_large(z):
+                # One after the other: the activations of one half at a time.
+                first = grad(z, jax.tree.map(lambda r: r[0], rows))
+                rest = after(jax.tree.map(lambda r: r[1], rows), first)
+                return first, grad(z, rest)
             # Mapped, so that the gradient is compiled once.
-            both = jax.vmap(grad, (None, 0))(z, minibatch.halves(batch))
+            both = jax.vmap(grad, (None, 0))(z, rows)
             return (
                 jax.tree.map(lambda g: g[0], both),
                 jax.tree.map(lambda g: g[1], both),

@@ -14,6 +14,8 @@ from jax import lax, random
 from numpyro.util import identity
 
 from numpyro_pl import adaptation
+from numpyro_pl._memory import after, when
+from numpyro_pl._sizes import is_large
 from numpyro_pl.dynamics.integrate import GradientFns, integrate, measured_steps
 from numpyro_pl.dynamics.noise import resolve_noise
 from numpyro_pl.dynamics.partition import Partition
@@ -122,9 +124,7 @@ def make_draw(draw: Draw, state: LangevinState, batched: bool) -> LangevinState:
     i = state.i.reshape(-1)[0]
     events = adaptation.event_draws(draw.num_warmup)
     adapting = map_chains(partial(_adapt, draw, i, batched))
-    state = lax.cond(jnp.any(i == jnp.asarray(events)), adapting, identity, state)
-    measuring = map_chains(partial(_measure_eigenvalue, draw))
-    state = lax.cond(i == int(events[-1]), measuring, identity, state)
+    state = when(jnp.any(i == jnp.asarray(events)), adapting, state)
     return map_chains(partial(_advance, draw, i))(state)
 
 
@@ -138,17 +138,20 @@ def _advance(draw: Draw, i, state: LangevinState) -> LangevinState:
     burning = i < adaptation.burn_in_end(draw.num_warmup)
     noise = resolve_noise(draw.noise, state.z)
     step_size = layout.pack_scales(state.step_size)
+    # After the adaptation: the first update needs nothing of it, and would be made, and
+    # kept, before it.
+    start = after(layout.pack(state.z), step_size)
     z, (u, thermostat), variance, temperature = integrate(
         key_steps,
         dynamics,
         gradient,
-        layout.pack(state.z),
+        start,
         (layout.pack(state.displacement), state.thermostat),
         step_size,
         layout.pack_scales(state.noise_variance),
         num_steps=draw.num_steps,
         measure_every=measured_steps(
-            draw.num_steps, sum(layout.sizes), gradient.always_halves
+            draw.num_steps, is_large(state.z), gradient.always_halves
         ),
         variance_rate=1.0 / draw.variance_weight(i),
         noise=noise,
@@ -202,7 +205,7 @@ def _advance(draw: Draw, i, state: LangevinState) -> LangevinState:
 
 def _adapt(draw: Draw, i, batched: bool, state: LangevinState) -> LangevinState:
     layout, dynamics = draw.layout, draw.dynamics
-    key, key_adapt, key_u = random.split(state.rng_key, 3)
+    key, key_adapt, key_noise, key_u = random.split(state.rng_key, 4)
     burning = i < adaptation.burn_in_end(draw.num_warmup)
     old = layout.pack_scales(state.noise_variance)
     f = draw.noise_fraction
@@ -219,24 +222,22 @@ def _adapt(draw: Draw, i, batched: bool, state: LangevinState) -> LangevinState:
         draw.variance_weight(i),
         pool,
     )
+    # At the last event, and before there is a momentum, to whose memory it is welcome.
+    eigenvalue = lax.cond(
+        i == int(adaptation.event_draws(draw.num_warmup)[-1]),
+        lambda: adaptation.noise_eigenvalue(
+            key_noise, dynamics, draw.gradient(), z, step_size
+        ),
+        lambda: state.noise_eigenvalue,
+    )
     noise = resolve_noise(draw.noise, state.z)
-    u = dynamics.draw_displacement(key_u, step_size, z, noise)
+    last = jnp.nan_to_num(eigenvalue)
+    u = dynamics.draw_displacement(key_u, after(step_size, last), z, noise)
     return state._replace(
         displacement=layout.unpack(u),
         thermostat=dynamics.adapted_thermostat(state.thermostat, step_size),
         step_size=layout.unpack_scales(step_size),
         noise_variance=layout.unpack_scales(variance),
+        noise_eigenvalue=eigenvalue,
         rng_key=key,
     )
-
-
-def _measure_eigenvalue(draw: Draw, state: LangevinState) -> LangevinState:
-    key, key_noise = random.split(state.rng_key)
-    eigenvalue = adaptation.noise_eigenvalue(
-        key_noise,
-        draw.dynamics,
-        draw.gradient(),
-        draw.layout.pack(state.z),
-        draw.layout.pack_scales(state.step_size),
-    )
-    return state._replace(noise_eigenvalue=eigenvalue, rng_key=key)

@@ -14,12 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from numpyro_pl._sizes import SMALL
+
 __all__ = ["Layout", "leaf_names"]
 
 Tree = Any
-
-PACK_LIMIT = 20_000
-"""Coordinates up to which a group is packed in one vector."""
 
 
 def leaf_names(position: Tree) -> list[str]:
@@ -65,7 +64,7 @@ class Layout:
         ]
         self.sizes = [sum(math.prod(self._shapes[i]) for i in m) for m in self._members]
         self._packed = [
-            size <= PACK_LIMIT and len(m) > 1 and len({leaves[i].dtype for i in m}) == 1
+            size <= SMALL and len(m) > 1 and len({leaves[i].dtype for i in m}) == 1
             for size, m in zip(self.sizes, self._members, strict=True)
         ]
 

@@ -28,7 +28,9 @@ def bnn_digits():
 
 @pytest.fixture(scope="module")
 def nuts(bnn_digits):
-    return bnn_digits.sample_nuts(seed=0)
+    # Twice the chains of the example: two of its chains disagree on 3 images of 359, and
+    # the limit below is 3.
+    return bnn_digits.sample_nuts(seed=0, num_chains=4)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,9 @@ def test_digits_agree_with_nuts(bnn_digits, figures, seed):
     assert one["kinetic_temperature"] == pytest.approx(1.0, abs=0.02)
     assert abs(one["potential_diff_sd"]) <= 0.5
     assert one["total_variation"] <= 0.016
+    # 3 images of 359. Five of them lie between two classes, and fall to either side with
+    # the noise of both runs: about one run in a hundred has a fourth.
+    assert one["agreement"] >= 0.99
 
 
 @pytest.mark.parametrize("kernel", [SGNHT, AdLaLa])
@@ -56,13 +61,3 @@ def test_partitioned_kernels_agree_with_nuts(bnn_digits, nuts, kernel):
     assert one["divergences"] == 0
     assert one["total_variation"] <= 0.02
     assert temperature == pytest.approx(1.0, abs=0.05)
-
-
-def test_classes_agree_with_those_of_nuts(figures):
-    """
-    In the mean of the seeds: one test image of 359 is 0.003, and the images between two
-    classes fall to either side with the noise of the reference too.
-    """
-    agreement = [one["agreement"] for one in figures]
-    print("agreement", agreement)
-    assert sum(agreement) / len(agreement) >= 0.99
