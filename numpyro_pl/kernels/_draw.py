@@ -33,8 +33,19 @@ CHAINS = "chains"
 
 
 def _pool(tree: Any, how: str) -> Any:
-    """Combine a tree over vectorized chains, which then share their step sizes."""
-    return {"mean": lax.pmean, "max": lax.pmax}[how](tree, CHAINS)
+    """
+    Combine a tree over vectorized chains, which then share their step sizes: by
+    `"mean"`, `"max"`, or `"high"`, the mean plus a standard deviation between chains.
+    """
+    if how == "max":
+        return lax.pmax(tree, CHAINS)
+    mean = lax.pmean(tree, CHAINS)
+    if how == "mean":
+        return mean
+    squares = lax.pmean(
+        jax.tree.map(lambda x, m: jnp.square(x - m), tree, mean), CHAINS
+    )
+    return jax.tree.map(lambda m, s: m + jnp.sqrt(s), mean, squares)
 
 
 class Draw(NamedTuple):

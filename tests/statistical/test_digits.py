@@ -28,8 +28,8 @@ def bnn_digits():
 
 @pytest.fixture(scope="module")
 def nuts(bnn_digits):
-    # Twice the chains of the example: two of its chains disagree on 3 images of 359, and
-    # the limit below is 3.
+    # Twice the chains of the example: two of its chains disagree on 3 images of 359,
+    # and the limit below is 3.
     return bnn_digits.sample_nuts(seed=0, num_chains=4)
 
 
@@ -47,8 +47,8 @@ def test_digits_agree_with_nuts(bnn_digits, figures, seed):
     assert one["kinetic_temperature"] == pytest.approx(1.0, abs=0.02)
     assert abs(one["potential_diff_sd"]) <= 0.5
     assert one["total_variation"] <= 0.016
-    # 3 images of 359. Five of them lie between two classes, and fall to either side with
-    # the noise of both runs: about one run in a hundred has a fourth.
+    # 3 images of 359. Five of them lie between two classes, and fall to either side
+    # with the noise of both runs: about one run in a hundred has a fourth.
     assert one["agreement"] >= 0.99
 
 
