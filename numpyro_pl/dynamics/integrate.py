@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-from numpyro_pl._memory import after
+from numpyro_pl._memory import after, varying
 
 __all__ = ["GradientFns", "integrate", "measured_steps"]
 
@@ -91,7 +91,9 @@ def integrate(
     def plain_step(t, carry):
         x, u, variance = carry
         g = gradient.grad(x, batch_at(t))
-        x, u = dynamics.advance(key_noise, t, x, u, g, step_size, variance, noise)
+        # The noise's scale is made where it is read, as cheap as reading it.
+        v = varying(variance, t)
+        x, u = dynamics.advance(key_noise, t, x, u, g, step_size, v, noise)
         return x, u, variance
 
     def measured_step(t, x, u, variance):

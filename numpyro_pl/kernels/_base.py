@@ -164,7 +164,7 @@ class LangevinKernel(MCMCKernel):
         fn = binding.compiled(f"init_{batched}", many if batched else start, data)
         state, grad = fn(rng_key, z)
         binding.check_finite(data, state.potential_energy, grad)
-        return state
+        return state.with_shared_arrays()
 
     def _groups(self, binding: Binding, names: list[str]) -> tuple[Partition, list]:
         """

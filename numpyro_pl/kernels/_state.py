@@ -16,7 +16,8 @@ class LangevinState(NamedTuple):
 
     - **i** - number of draws made, warmup included.
     - **z** - the draw: unconstrained latent values.
-    - **displacement** - what one step adds to the position, `h p / M`.
+    - **displacement** - what one step adds to the position, `h p / M`. It, step sizes
+      and variances mean nothing before the first draw, which sets them.
     - **thermostat** - friction variable of adaptive Langevin dynamics, 0 for others; a
       scalar for one group, else an array.
     - **step_size** - step sizes, fixed after warmup: `(1 + c) h^2 / (2 M)` for each
@@ -52,3 +53,23 @@ class LangevinState(NamedTuple):
     diverging: jax.Array
     num_divergences: jax.Array
     rng_key: jax.Array
+
+    def with_shared_arrays(self) -> "LangevinState":
+        """
+        The state before the first draw, with the position in place of the momentum,
+        step sizes and variances that there are none of yet. `MCMC` keeps this state for
+        the whole run: zeros would be three more arrays of the size of the parameters.
+        """
+
+        def share(tree):
+            return jax.tree.map(
+                lambda x, z: z if (x.shape, x.dtype) == (z.shape, z.dtype) else x,
+                tree,
+                self.z,
+            )
+
+        return self._replace(
+            displacement=self.z,
+            step_size=share(self.step_size),
+            noise_variance=share(self.noise_variance),
+        )
