@@ -102,13 +102,15 @@ def sample_langevin(
     return _run(mcmc, random.key(seed), fields)
 
 
-def sample_nuts(seed: int = 0, quick: bool = False, num_chains: int = 2) -> Posterior:
-    """250 draws of warmup and 350 more; a tenth if quick."""
+def sample_nuts(
+    seed: int = 0, quick: bool = False, num_chains: int = 2, num_samples: int = 350
+) -> Posterior:
+    """250 draws of warmup and `num_samples` more; a tenth if quick."""
     scale = 10 if quick else 1
     mcmc = MCMC(
         NUTS(model, max_tree_depth=7),
         num_warmup=250 // scale,
-        num_samples=350 // scale,
+        num_samples=num_samples // scale,
         num_chains=num_chains,
         chain_method="vectorized",
         progress_bar=False,
