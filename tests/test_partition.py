@@ -76,7 +76,7 @@ def run(members, grad, start, steps, sd=None, burn=40, scales=None, chains=CHAIN
     :param start: function key -> position by group, at the target.
     :param scales: step sizes by group; the members' own by default.
     """
-    partition = Partition(members, [str(i) for i in range(len(members))])
+    partition = Partition(members)
     gradient = gradient_of(grad, sd)
     if not partition.tracks_noise:
         gradient = gradient._replace(halves=None)

@@ -28,12 +28,10 @@ class Partition:
     Dynamics by group.
 
     :param members: the dynamics of each group, bound to a model.
-    :param names: names of the groups.
     """
 
-    def __init__(self, members: Sequence[Any], names: Sequence[str]):
+    def __init__(self, members: Sequence[Any]):
         self.members = tuple(members)
-        self.names = tuple(names)
         offsets = np.cumsum([0] + [m.num_streams for m in self.members])
         self._offsets = [int(x) for x in offsets]
 

@@ -35,7 +35,8 @@ CHAINS = "chains"
 def _pool(tree: Any, how: str) -> Any:
     """
     Combine a tree over vectorized chains, which then share their step sizes: by
-    `"mean"`, `"max"`, or `"high"`, the mean plus a standard deviation between chains.
+    `"mean"`, `"max"`, or `"high"`, the mean plus a standard deviation between chains,
+    at most twice the mean, so that no chain alone decides.
     """
     if how == "max":
         return lax.pmax(tree, CHAINS)
@@ -45,7 +46,7 @@ def _pool(tree: Any, how: str) -> Any:
     squares = lax.pmean(
         jax.tree.map(lambda x, m: jnp.square(x - m), tree, mean), CHAINS
     )
-    return jax.tree.map(lambda m, s: m + jnp.sqrt(s), mean, squares)
+    return jax.tree.map(lambda m, s: m + jnp.minimum(jnp.sqrt(s), m), mean, squares)
 
 
 class Draw(NamedTuple):
@@ -229,6 +230,7 @@ def _adapt(draw: Draw, i, batched: bool, state: LangevinState) -> LangevinState:
         z,
         jax.tree.map(lambda v: jnp.where(i == 0, jnp.nan, v), old),
         jnp.where(burning, max(adaptation.BURN_IN_FRACTION, f), f),
+        burning,
         draw.noise_batches(),
         draw.variance_weight(i),
         pool,

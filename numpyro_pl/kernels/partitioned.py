@@ -143,4 +143,4 @@ class PartitionedLangevin(LangevinKernel):
             dynamics.bind(binding.data_size, self._step_size, self._max_frequency)
             for dynamics in self.partition.values()
         ]
-        return Partition(members, list(self.partition)), groups
+        return Partition(members), groups

@@ -110,4 +110,4 @@ class PseudoLangevin(LangevinKernel):
         )
 
     def _groups(self, binding, names):
-        return Partition([self.dynamics], ["all"]), [0] * len(names)
+        return Partition([self.dynamics]), [0] * len(names)

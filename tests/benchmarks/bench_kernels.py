@@ -9,7 +9,7 @@ import argparse
 
 import jax
 import numpy as np
-from bench_step import ROWS, make_model, milliseconds
+from bench_step import make_data, make_model, milliseconds
 
 from numpyro_pl import LOL, SGHMC, SGLD, SGNHT, AdLaLa, PseudoLangevin
 
@@ -21,9 +21,7 @@ def main():
     parser.add_argument("--widths", type=int, nargs=2, default=[1000, 900])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    key_x, key_y = jax.random.split(jax.random.key(0))
-    x = jax.random.normal(key_x, (ROWS, 100))
-    y = jax.random.randint(key_y, (ROWS,), 0, 10)
+    x, y = make_data()
     model = make_model(options.widths)
     settings = {"num_steps": STEPS, "full_potential": False}
     kernels = {

@@ -40,6 +40,12 @@ def make_model(widths):
     return model
 
 
+def make_data():
+    key_x, key_y = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(key_x, (ROWS, 100))
+    return x, jax.random.randint(key_y, (ROWS,), 0, 10)
+
+
 def milliseconds(fn, *args, repeats):
     jax.block_until_ready(fn(*args))
     times = []
@@ -56,9 +62,7 @@ def main():
     parser.add_argument("--widths", type=int, nargs=2, default=[1000, 900])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    key_x, key_y = jax.random.split(jax.random.key(0))
-    x = jax.random.normal(key_x, (ROWS, 100))
-    y = jax.random.randint(key_y, (ROWS,), 0, 10)
+    x, y = make_data()
     steps = 40
     kernel = PseudoLangevin(
         make_model(options.widths),
