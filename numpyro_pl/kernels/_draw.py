@@ -35,8 +35,7 @@ CHAINS = "chains"
 def _pool(tree: Any, how: str) -> Any:
     """
     Combine a tree over vectorized chains, which then share their step sizes: by
-    `"mean"`, `"max"`, or `"high"`, the mean plus a standard deviation between chains,
-    at most twice the mean, so that no chain alone decides.
+    `"mean"`, `"max"`, or `"high"`, the mean plus a standard deviation between chains.
     """
     if how == "max":
         return lax.pmax(tree, CHAINS)
@@ -46,7 +45,7 @@ def _pool(tree: Any, how: str) -> Any:
     squares = lax.pmean(
         jax.tree.map(lambda x, m: jnp.square(x - m), tree, mean), CHAINS
     )
-    return jax.tree.map(lambda m, s: m + jnp.minimum(jnp.sqrt(s), m), mean, squares)
+    return jax.tree.map(lambda m, s: m + jnp.sqrt(s), mean, squares)
 
 
 class Draw(NamedTuple):
