@@ -199,8 +199,8 @@ def adapt(
     )
     # Hidden units of a network change roles, slower than any warmup can follow, and a
     # coordinate that was quiet meets noise later: with the mean over the chains, digits
-    # ran at a noise fraction of 0.074 where 0.05 was asked for; so, at 0.048. On the way
-    # to the typical set a chain that lags behind must not hold up the others.
+    # ran at a noise fraction of 0.074 where 0.05 was asked for; so, at 0.048. A chain
+    # that lags on its way to the typical set must not hold up the others: not there.
     high = lambda o, m: jnp.where(burning, m, pool(o, "high"))  # noqa: E731
     fresh = tuple(
         jax.tree.map(high, o, m) if p else m
