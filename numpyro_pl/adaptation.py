@@ -199,7 +199,7 @@ def adapt(
     )
     # Hidden units of a network change roles, slower than any warmup can follow, and a
     # coordinate that was quiet meets noise later: with the mean over the chains, digits
-    # ran at a noise fraction of 0.074 where 0.05 was asked for; so, at 0.048. A chain
+    # ran at a noise fraction of 0.074 where 0.05 was asked for; so, at 0.057. A chain
     # that lags on its way to the typical set must not hold up the others: not there.
     high = lambda o, m: jnp.where(burning, m, pool(o, "high"))  # noqa: E731
     fresh = tuple(
