@@ -27,7 +27,8 @@ def after(tree: Tree, earlier: Tree) -> Tree:
 
     What is read and then overwritten within a step needs no copy where the compiler can
     see that it is read first. In loops it keeps what is computed from `tree` alone from
-    being computed, and kept, ahead of the loop. Without this
+    being computed, and kept, ahead of the loop. A matrix product that reads the result
+    needs a copy of it: there :func:`varying` serves.
     """
     firsts = [jnp.sum(x.reshape(-1)[:1]) for x in jax.tree.leaves(earlier)]
     corner = jnp.sum(jnp.stack(firsts))

@@ -28,7 +28,7 @@ from jax import lax, random
 
 from numpyro_pl._memory import varying, when
 from numpyro_pl.curvature import hessian_row_norms, power_iteration, tree_dot
-from numpyro_pl.dynamics.integrate import GradientFns
+from numpyro_pl.dynamics.integrate import GradientFns, batch_at
 from numpyro_pl.dynamics.noise import half_difference_variance
 from numpyro_pl.dynamics.partition import Partition, spread
 
@@ -136,10 +136,6 @@ def estimate_noise(
     return jax.tree.map(lambda t: t / num_batches, total)
 
 
-def _batch_at(batches: Tree, t) -> Tree:
-    return jax.tree.map(lambda b: b[t], batches)
-
-
 def _hessian_product(
     gradient: GradientFns, z: Tree, rng_key: jax.Array, num: int
 ) -> Callable[[Any, Tree], Tree]:
@@ -147,7 +143,7 @@ def _hessian_product(
     batches = gradient.draw_batches(rng_key, num)
 
     def product(t, vector):
-        batch = _batch_at(batches, t)
+        batch = batch_at(batches, t)
         here = varying(z, t)
         return jax.jvp(lambda x: gradient.grad(x, batch), (here,), (vector,))[1]
 
@@ -263,7 +259,7 @@ def noise_eigenvalue(
     def product(t, vector):
         def add(j, total):
             here, step = varying((z, step_size), j)
-            first, second = halves(here, _batch_at(batches, t * num + j))
+            first, second = halves(here, batch_at(batches, t * num + j))
             ones = jax.tree.map(jnp.ones_like, z)
             scale = dynamics.noise_fractions(step, ones)
             d = jax.tree.map(

@@ -14,7 +14,6 @@ WIDTHS = [(100, 600), (600, 500), (500, 10)]
 
 
 def network(x, y):
-    h = x
     weights = [
         numpyro.sample(f"w{i}", dist.Normal(0, a**-0.5).expand([a, b]).to_event())
         for i, (a, b) in enumerate(WIDTHS)

@@ -18,7 +18,7 @@ from jax import lax, random
 
 from numpyro_pl._memory import after, varying
 
-__all__ = ["GradientFns", "integrate", "measured_steps"]
+__all__ = ["GradientFns", "batch_at", "integrate", "measured_steps"]
 
 Tree = Any
 
@@ -41,6 +41,11 @@ class GradientFns(NamedTuple):
     halves: Callable | None
     fraction: float = 1.0
     always_halves: bool = False
+
+
+def batch_at(batches: Tree, t) -> Tree:
+    """The t-th entry along the leading axis of every array."""
+    return jax.tree.map(lambda b: b[t], batches)
 
 
 def measured_steps(num_steps: int, large: bool, always_halves: bool) -> int:
@@ -85,12 +90,11 @@ def integrate(
     """
     key_batch, key_noise = random.split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
-    batch_at = lambda t: jax.tree.map(lambda b: b[t], batches)  # noqa: E731
     rate = jnp.asarray(1.0 - (1.0 - variance_rate) ** measure_every)
 
     def plain_step(t, carry):
         x, u, variance = carry
-        g = gradient.grad(x, batch_at(t))
+        g = gradient.grad(x, batch_at(batches, t))
         # The noise's scale is made where it is read, as cheap as reading it.
         v = varying(variance, t)
         x, u = dynamics.advance(key_noise, t, x, u, g, step_size, v, noise)
@@ -98,9 +102,9 @@ def integrate(
 
     def measured_step(t, x, u, variance):
         if gradient.halves is None:
-            both = (gradient.grad(x, batch_at(t)),)
+            both = (gradient.grad(x, batch_at(batches, t)),)
         else:
-            both = gradient.halves(x, batch_at(t))
+            both = gradient.halves(x, batch_at(batches, t))
         # The mean of the halves is taken wherever it is read, and never stored.
         mean = lambda *parts: sum(parts) / len(parts)  # noqa: E731
         g = jax.tree.map(mean, *both)

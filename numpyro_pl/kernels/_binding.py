@@ -21,7 +21,7 @@ from numpyro_pl._checks import describe_non_finite, inspect_sites
 from numpyro_pl._host import is_prng_key, is_traced
 from numpyro_pl._memory import after
 from numpyro_pl._sizes import is_large
-from numpyro_pl.dynamics.integrate import GradientFns
+from numpyro_pl.dynamics.integrate import GradientFns, batch_at
 from numpyro_pl.minibatch import (
     INDICES_KWARG,
     IndexedModel,
@@ -169,15 +169,11 @@ class Binding:
             rows = minibatch.halves(batch)
             if is_large(z):
                 # One after the other: the activations of one half at a time.
-                first = grad(z, jax.tree.map(lambda r: r[0], rows))
-                rest = after(jax.tree.map(lambda r: r[1], rows), first)
-                return first, grad(z, rest)
+                first = grad(z, batch_at(rows, 0))
+                return first, grad(z, after(batch_at(rows, 1), first))
             # Mapped, so that the gradient is compiled once.
             both = jax.vmap(grad, (None, 0))(z, rows)
-            return (
-                jax.tree.map(lambda g: g[0], both),
-                jax.tree.map(lambda g: g[1], both),
-            )
+            return batch_at(both, 0), batch_at(both, 1)
 
         def mean_of_halves(z, batch):
             return jax.tree.map(lambda a, b: 0.5 * (a + b), *halves(z, batch))
