@@ -3,20 +3,8 @@
 
 """Minibatch Langevin MCMC for NumPyro."""
 
-from numpyro_pl import datasets, diagnostics, landscape, plots
-from numpyro_pl.diagnostics import (
-    agreement,
-    compare,
-    function_rhat,
-    predictive_probabilities,
-    total_variation,
-)
-from numpyro_pl.dynamics.langevin import (
-    AdaptiveLangevin,
-    Langevin,
-    OverdampedLangevin,
-)
-from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
+from numpyro_pl import datasets, diagnostics, dynamics, landscape, optim, plots
+from numpyro_pl.diagnostics import compare
 from numpyro_pl.kernels.partitioned import PartitionedLangevin
 from numpyro_pl.kernels.pseudo_langevin import PseudoLangevin
 from numpyro_pl.kernels.ready_made import (
@@ -27,9 +15,7 @@ from numpyro_pl.kernels.ready_made import (
     AdLaLa,
     MultilayerLangevin,
 )
-from numpyro_pl.map_search import MAPResult, find_map
-from numpyro_pl.optim import random_scaled_sgdm, scale_by_random
-from numpyro_pl.warm_start import init_to_map
+from numpyro_pl.optim import find_map, init_to_map, random_scaled_sgdm
 
 __version__ = "0.1.0"
 
@@ -39,25 +25,22 @@ __all__ = [
     "SGLD",
     "SGNHT",
     "AdLaLa",
-    "AdaptiveLangevin",
-    "Langevin",
-    "MAPResult",
     "MultilayerLangevin",
-    "OverdampedLangevin",
     "PartitionedLangevin",
     "PseudoLangevin",
-    "PseudoLangevinDynamics",
-    "agreement",
     "compare",
     "datasets",
     "diagnostics",
+    "dynamics",
     "find_map",
-    "function_rhat",
     "init_to_map",
     "landscape",
+    "optim",
     "plots",
-    "predictive_probabilities",
     "random_scaled_sgdm",
-    "scale_by_random",
-    "total_variation",
 ]
+
+
+def __dir__():
+    """The public names alone: rooms that only serve others are not shown."""
+    return sorted([*__all__, "__version__"])

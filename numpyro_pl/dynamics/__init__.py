@@ -1,4 +1,38 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Dynamics: pure functions of arrays, which know nothing of models."""
+"""
+Dynamics: pure functions of arrays, which know nothing of models.
+
+:class:`GroupDynamics` says what a dynamics must provide; a dynamics of your own is one
+small class and goes wherever the ones of this package go.
+"""
+
+from numpyro_pl.dynamics.adaptive import AdaptiveLangevin
+from numpyro_pl.dynamics.integrate import (
+    MinibatchGradient,
+    Phase,
+    Trajectory,
+    integrate,
+)
+from numpyro_pl.dynamics.langevin import Langevin, OverdampedLangevin
+from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.dynamics.protocol import GroupDynamics, KernelDefaults
+from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
+from numpyro_pl.dynamics.unit_mass import StepAndFriction, UnitMass
+
+__all__ = [
+    "AdaptiveLangevin",
+    "GroupDynamics",
+    "KernelDefaults",
+    "Langevin",
+    "MinibatchGradient",
+    "OverdampedLangevin",
+    "Partition",
+    "Phase",
+    "PseudoLangevinDynamics",
+    "StepAndFriction",
+    "Trajectory",
+    "UnitMass",
+    "integrate",
+]

@@ -16,24 +16,27 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-from numpyro_pl._memory import after, varying
+from numpyro_pl.dynamics.protocol import GroupDynamics
+from numpyro_pl.trees.arithmetic import Tree, row
+from numpyro_pl.trees.increments import Increments
+from numpyro_pl.trees.ordering import computed_after, not_hoisted
 
-__all__ = ["GradientFns", "batch_at", "integrate", "measured_steps"]
-
-Tree = Any
+__all__ = ["MinibatchGradient", "Phase", "Trajectory", "integrate"]
 
 
-class GradientFns(NamedTuple):
+class MinibatchGradient(NamedTuple):
     """
-    Gradients of a potential.
+    The gradient of a potential on minibatches.
 
-    - **draw_batches** - function (key, num) -> batches, a tree with leading axis `num`.
+    - **draw_batches** - function (key, num) -> batches of a whole trajectory.
     - **grad** - function (position, batch) -> gradient.
     - **halves** - function (position, batch) -> (gradient, gradient) on the halves of
       the batch, or None for a gradient without noise.
     - **fraction** - rows in both halves relative to the batch.
     - **always_halves** - take the mean of the halves at every step (where the noise of
       the whole batch is not that of the mean of its halves: crossed plates).
+    - **batch_at** - function (batches, t) -> batch of step t; by default entry t along
+      the leading axis of every array.
     """
 
     draw_batches: Callable
@@ -41,102 +44,136 @@ class GradientFns(NamedTuple):
     halves: Callable | None
     fraction: float = 1.0
     always_halves: bool = False
+    batch_at: Callable = row
 
 
-def batch_at(batches: Tree, t) -> Tree:
-    """The t-th entry along the leading axis of every array."""
-    return jax.tree.map(lambda b: b[t], batches)
-
-
-def measured_steps(num_steps: int, large: bool, always_halves: bool) -> int:
+class Phase(NamedTuple):
     """
-    Steps from one measurement of temperature and noise to the next. Measuring reads and
-    writes one more array, which counts where memory traffic does.
+    Where a chain is.
+
+    - **position** - the draw.
+    - **momentum** - the momentum, as the dynamics keeps it.
+    - **noise_variance** - running variance of the minibatch noise.
     """
-    return min(8, num_steps) if large and not always_halves else 1
+
+    position: Tree
+    momentum: Tree
+    noise_variance: Tree
+
+
+class Trajectory(NamedTuple):
+    """
+    Settings of the steps between two draws.
+
+    - **num_steps** - their number.
+    - **measure_every** - steps from one measurement of temperature and noise to the
+      next. A measurement reads and writes one more array.
+    - **variance_rate** - weight per step of the newest value in the running variance.
+    - **increments** - kind of random increments, `"gaussian"` or `"signs"`.
+    """
+
+    num_steps: int
+    measure_every: int = 1
+    variance_rate: Any = 1e-3
+    increments: str = "gaussian"
+
+
+class _Steps(NamedTuple):
+    """The two kinds of steps of a trajectory."""
+
+    rng_key: jax.Array
+    dynamics: GroupDynamics
+    gradient: MinibatchGradient
+    batches: Tree
+    scales: Tree
+    increments: str
+    measured_rate: jax.Array
+
+    def plain(self, t, phase: Phase) -> Phase:
+        """Step t."""
+        x, u, variance = phase
+        g = self.gradient.grad(x, self.gradient.batch_at(self.batches, t))
+        # The noise's scale is made where it is read, as cheap as reading it.
+        v = not_hoisted(variance, t)
+        x, u = self.dynamics.step(self._increments(t), x, u, g, self.scales, v)
+        return Phase(x, u, variance)
+
+    def measured(self, t, phase: Phase) -> tuple[Phase, jax.Array]:
+        """Step t, with the kinetic temperature; it updates the noise variance."""
+        x, u, variance = phase
+        halves = self._halves(x, t)
+        # The mean of the halves is taken wherever it is read, and never stored.
+        g = jax.tree.map(_mean, *halves)
+        temperature = self.dynamics.kinetic_temperature(u, g, self.scales, variance)
+        # In this order each update overwrites what nothing reads any more.
+        halves = computed_after(halves, temperature)
+        g = jax.tree.map(_mean, *halves)
+        increments = self._increments(t)
+        x, u = self.dynamics.step(increments, x, u, g, self.scales, variance)
+        if self.gradient.halves is None:
+            return Phase(x, u, variance), temperature
+        # After the step: a variance that knows this step's own noise would correlate
+        # with it and bias the thermostat.
+        rate = computed_after(self.measured_rate, u)
+        variance = self.dynamics.track_noise(
+            variance, halves, self.gradient.fraction, rate
+        )
+        return Phase(computed_after(x, variance), u, variance), temperature
+
+    def _increments(self, t) -> Increments:
+        return Increments(self.increments, self.rng_key, t * self.dynamics.num_streams)
+
+    def _halves(self, x, t) -> tuple:
+        batch = self.gradient.batch_at(self.batches, t)
+        if self.gradient.halves is None:
+            return (self.gradient.grad(x, batch),)
+        return self.gradient.halves(x, batch)
+
+
+def _mean(*parts):
+    return sum(parts) / len(parts)
 
 
 def integrate(
     rng_key: jax.Array,
-    dynamics,
-    gradient: GradientFns,
-    z: Tree,
-    u: Tree,
-    step_size: Tree,
-    variance: Tree,
-    *,
-    num_steps: int,
-    measure_every: int,
-    variance_rate,
-    noise: str,
-) -> tuple[Tree, Tree, Tree, jax.Array]:
+    dynamics: GroupDynamics,
+    gradient: MinibatchGradient,
+    start: Phase,
+    scales: Tree,
+    trajectory: Trajectory,
+) -> tuple[Phase, jax.Array]:
     """
-    Advance a chain by `num_steps` steps, from draw to draw.
+    Advance a chain from draw to draw.
 
     :param rng_key: a PRNG key.
-    :param dynamics: the maps of a step, see
-        :class:`~numpyro_pl.dynamics.pseudo_langevin.PseudoLangevinDynamics`.
-    :param GradientFns gradient: the gradients.
-    :param z: the draw to start from.
-    :param u: momentum: the displacement of the last step (in a
-        :class:`~numpyro_pl.dynamics.partition.Partition` with the thermostats).
-    :param step_size: step sizes.
-    :param variance: running variance of the minibatch noise.
-    :param int num_steps: number of steps.
-    :param int measure_every: steps between measurements.
-    :param variance_rate: rate per step of the running variance.
-    :param str noise: `"gaussian"` or `"signs"`.
-    :return: (draw, momentum, variance, mean kinetic temperature).
+    :param GroupDynamics dynamics: the dynamics.
+    :param MinibatchGradient gradient: the gradient.
+    :param Phase start: where the chain is.
+    :param scales: the scales of the dynamics.
+    :param Trajectory trajectory: how many steps, and how they are taken.
+    :return: (where the chain is then, mean kinetic temperature).
     """
-    key_batch, key_noise = random.split(rng_key)
+    num_steps, measure_every, variance_rate, kind = trajectory
+    key_batch, key_step = random.split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
     rate = jnp.asarray(1.0 - (1.0 - variance_rate) ** measure_every)
-
-    def plain_step(t, carry):
-        x, u, variance = carry
-        g = gradient.grad(x, batch_at(batches, t))
-        # The noise's scale is made where it is read, as cheap as reading it.
-        v = varying(variance, t)
-        x, u = dynamics.advance(key_noise, t, x, u, g, step_size, v, noise)
-        return x, u, variance
-
-    def measured_step(t, x, u, variance):
-        if gradient.halves is None:
-            both = (gradient.grad(x, batch_at(batches, t)),)
-        else:
-            both = gradient.halves(x, batch_at(batches, t))
-        # The mean of the halves is taken wherever it is read, and never stored.
-        mean = lambda *parts: sum(parts) / len(parts)  # noqa: E731
-        g = jax.tree.map(mean, *both)
-        temperature = dynamics.kinetic_temperature(u, g, step_size, variance)
-        # In this order each update overwrites what nothing reads any more.
-        both = after(both, temperature)
-        g = jax.tree.map(mean, *both)
-        x, u = dynamics.advance(key_noise, t, x, u, g, step_size, variance, noise)
-        if gradient.halves is not None:
-            # After the step: a variance that knows this step's own noise would
-            # correlate with it and bias the thermostat.
-            first, second = both
-            variance = dynamics.track_noise(
-                variance, first, second, gradient.fraction, after(rate, u)
-            )
-            x = after(x, variance)
-        return x, u, variance, temperature
+    steps = _Steps(key_step, dynamics, gradient, batches, scales, kind, rate)
 
     def block(j, carry):
-        x, u, variance, total = carry
-        start = j * measure_every
-        x, u, variance, temperature = measured_step(start, x, u, variance)
+        phase, total = carry
+        first = j * measure_every
+        phase, temperature = steps.measured(first, phase)
         if measure_every > 1:
-            stop = jnp.minimum(start + measure_every, num_steps)
-            x, u, variance = lax.fori_loop(
-                start + 1, stop, plain_step, (x, u, variance)
-            )
-        return x, u, variance, total + temperature
+            stop = jnp.minimum(first + measure_every, num_steps)
+            phase = lax.fori_loop(first + 1, stop, steps.plain, phase)
+        return phase, total + temperature
 
-    x = dynamics.resume(z, u)
+    position = dynamics.resume(start.position, start.momentum)
+    dtype = jnp.result_type(*jax.tree.leaves(position))
+    zero = jnp.zeros(jnp.shape(dynamics.temperature), dtype)
     num_blocks = -(-num_steps // measure_every)
-    shape = jnp.shape(dynamics.temperature)
-    zero = jnp.zeros(shape, jnp.result_type(*jax.tree.leaves(z)))
-    x, u, variance, total = lax.fori_loop(0, num_blocks, block, (x, u, variance, zero))
-    return dynamics.read(x, u), u, variance, total / num_blocks
+    end, total = lax.fori_loop(
+        0, num_blocks, block, (start._replace(position=position), zero)
+    )
+    draw = dynamics.read(end.position, end.momentum)
+    return end._replace(position=draw), total / num_blocks

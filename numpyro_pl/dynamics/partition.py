@@ -4,9 +4,8 @@
 """
 Groups of parameters, each with its own dynamics, moved by one gradient.
 
-A :class:`Partition` has the interface of a single dynamics: positions, gradients, step
-sizes and variances are tuples with an entry for each group, and a momentum is the pair
-of the tuple of displacements and the array of thermostat variables.
+A :class:`Partition` is itself a dynamics: its positions, gradients, momenta, scales and
+noise variances are tuples with an entry for each group.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,38 +15,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from numpyro_pl.dynamics.unit_mass import mean_of
+from numpyro_pl.dynamics.protocol import GroupDynamics
+from numpyro_pl.trees.arithmetic import Tree, mean_of
+from numpyro_pl.trees.increments import Increments
 
 __all__ = ["Partition", "spread"]
 
-Tree = Any
+
+def spread(value: Tree, like: Tree) -> Tree:
+    """A scalar as a tree like `like`; a tree as it is."""
+    leaves = jax.tree.leaves(value)
+    if len(leaves) == 1 and jnp.ndim(leaves[0]) == 0:
+        return jax.tree.map(lambda _: leaves[0], like)
+    return value
 
 
-class Partition:
+class Partition(GroupDynamics):
     """
     Dynamics by group.
 
-    :param members: the dynamics of each group, bound to a model.
+    :param members: the dynamics of each group, bound to a kernel.
     """
 
-    def __init__(self, members: Sequence[Any]):
+    def __init__(self, members: Sequence[GroupDynamics]):
         self.members = tuple(members)
-        offsets = np.cumsum([0] + [m.num_streams for m in self.members])
-        self._offsets = [int(x) for x in offsets]
-
-    @property
-    def tracks_noise(self) -> bool:
-        """Whether any group follows the variance of the gradient noise."""
-        return any(m.tracks_noise for m in self.members)
-
-    @property
-    def sets_steps(self) -> bool:
-        """Whether any group leaves its step sizes to the warmup."""
-        return any(getattr(m, "step_size", None) is None for m in self.members)
-
-    def _stack(self, values: Sequence[Any]):
-        """One value a group: a scalar for one group, else an array."""
-        return values[0] if len(values) == 1 else jnp.stack(values)
+        ends = np.cumsum([0] + [m.num_streams for m in self.members])
+        self._first_streams = [int(x) for x in ends[:-1]]
+        self.num_streams = int(ends[-1])
+        self.tracks_noise = any(m.tracks_noise for m in self.members)
 
     @property
     def temperature(self):
@@ -55,147 +50,131 @@ class Partition:
         values = [m.temperature for m in self.members]
         return values[0] if len(values) == 1 else np.array(values)
 
-    def initial_thermostat(self, dtype) -> jax.Array:
-        """Thermostat variables to start from; 0 in groups without."""
-        values = [m.initial_thermostat() for m in self.members]
-        return self._stack([jnp.asarray(v, dtype) for v in values])
+    @property
+    def warmup_sets_scales(self) -> bool:
+        """Whether the warmup sets the scales of any group."""
+        return any(m.warmup_sets_scales for m in self.members)
 
-    def adapted_thermostat(self, thermostat, step_size):
-        """Thermostat variables after an adaptation."""
-        values = [
-            m.adapted_thermostat(self._thermostat(thermostat, i), a)
-            for i, (m, a) in enumerate(zip(self.members, step_size, strict=True))
-        ]
+    def at_temperature(self, temperature) -> "Partition":
+        """
+        These dynamics at other temperatures.
+
+        :param temperature: a scalar for one group, else an array with one for each.
+        """
+        one = len(self.members) == 1
+        each = [temperature] if one else list(temperature)
+        pairs = zip(self.members, each, strict=True)
+        return Partition([m.at_temperature(t) for m, t in pairs])
+
+    def choose_scales(self, noise_variance, curvature, least_noise_fraction=0.0):
+        """Scales of each group."""
+        return self._each(
+            lambda m, v, h: m.choose_scales(v, h, least_noise_fraction),
+            noise_variance,
+            curvature,
+        )
+
+    def shrink(self, scales, factor):
+        """Scales with all squared frequencies times `factor`."""
+        return self._each(lambda m, s: m.shrink(s, factor), scales)
+
+    def squared_frequency(self, scales):
+        """Factors from the Hessian to squared frequencies, by group."""
+        return self._each(lambda m, s: m.squared_frequency(s), scales)
+
+    def noise_shares(self, scales, noise_variance):
+        """Share of the thermostat's noise from the minibatches, by group."""
+        return self._each(lambda m, s, v: m.noise_shares(s, v), scales, noise_variance)
+
+    def mean_noise_shares(self, scales, noise_variance) -> jax.Array:
+        """Their mean over each group: a scalar for one group, else an array."""
+        return self._stack(
+            [mean_of(share) for share in self.noise_shares(scales, noise_variance)]
+        )
+
+    def kept_variance(self, noise_variance):
+        """The noise variance as each group keeps it: the mean, where that will do."""
+        return self._each(
+            lambda m, v: v if m.tracks_noise else mean_of(v), noise_variance
+        )
+
+    def bounded_variance(self, scales, noise_variance):
+        """
+        The tracked noise variance, where it is at most what gives the noise fraction
+        asked for, and that bound elsewhere: a divergence may have spoilt it.
+        """
+
+        def bounded(member, s, v):
+            if not member.tracks_noise:
+                return v
+            unit = member.noise_shares(s, jax.tree.map(jnp.ones_like, v))
+            return jax.tree.map(
+                lambda v, u: jnp.fmin(v, member.noise_fraction / u), v, unit
+            )
+
+        return self._each(bounded, scales, noise_variance)
+
+    def draw_momentum(self, increments: Increments, scales, like, previous=None):
+        """Momenta of thermal energy."""
+        before = (None,) * len(self.members) if previous is None else previous
+        rows = zip(self.members, scales, like, before, strict=True)
+        return tuple(
+            m.draw_momentum(_from_stream(increments, i), s, x, u)
+            for i, (m, s, x, u) in enumerate(rows)
+        )
+
+    def step(self, increments, position, momentum, gradient, scales, noise_variance):
+        """One step of all groups."""
+        streams = tuple(_from_stream(increments, i) for i in self._first_streams)
+        results = self._each(
+            lambda m, *args: m.step(*args),
+            streams,
+            position,
+            momentum,
+            gradient,
+            scales,
+            noise_variance,
+        )
+        return tuple(x for x, _ in results), tuple(u for _, u in results)
+
+    def kinetic_temperature(self, momentum, gradient, scales, noise_variance):
+        """Kinetic temperature: a scalar for one group, else an array."""
+        values = self._each(
+            lambda m, *args: m.kinetic_temperature(*args),
+            momentum,
+            gradient,
+            scales,
+            noise_variance,
+        )
         return self._stack(values)
 
-    def first_steps(self, like: Tree):
-        """Step sizes of the right shapes, before there are any."""
-        return self._each(lambda m, x: m.first_steps(x), like)
+    def read(self, position, momentum):
+        """The draws that belong to gradient positions."""
+        return self._each(lambda m, x, u: m.read(x, u), position, momentum)
 
-    def _thermostat(self, thermostat, i: int):
-        return thermostat if len(self.members) == 1 else thermostat[i]
+    def resume(self, draw, momentum):
+        """The gradient positions after draws."""
+        return self._each(lambda m, z, u: m.resume(z, u), draw, momentum)
 
-    def _momentum(self, u, i: int):
-        displacement, thermostat = u
-        if self.members[i].has_thermostat:
-            return displacement[i], self._thermostat(thermostat, i)
-        return displacement[i]
+    def thermostat(self, momentum) -> jax.Array:
+        """Thermostat variables: a scalar for one group, else an array."""
+        return self._stack(self._each(lambda m, u: m.thermostat(u), momentum))
+
+    def track_noise(self, noise_variance, halves, fraction, rate):
+        """Noise variances after a measured step."""
+        return self._each(
+            lambda m, v, a, b: m.track_noise(v, (a, b), fraction, rate),
+            noise_variance,
+            *halves,
+        )
 
     def _each(self, fn: Callable, *groups) -> tuple:
         rows = zip(self.members, *groups, strict=True)
         return tuple(fn(*row) for row in rows)
 
-    def step_sizes(self, noise_variance: Tree, curvature: Tree, noise_fraction):
-        """Step sizes from noise and curvature, see the members."""
-        return self._each(
-            lambda m, v, h: m.step_sizes(v, h, noise_fraction),
-            noise_variance,
-            curvature,
-        )
-
-    def squared_frequency(self, step_size, like: Tree):
-        """
-        Factors from the Hessian to squared frequencies, in units of the largest one
-        allowed: trees like `like`.
-        """
-        return self._each(
-            lambda m, a, x: spread(m.squared_frequency(a), x), step_size, like
-        )
-
-    def shrunk(self, step_size, factor):
-        """Step sizes with all squared frequencies times `factor`."""
-        return self._each(lambda m, a: m.shrunk(a, factor), step_size)
-
-    def noise_fractions(self, step_size, noise_variance):
-        """Share of the thermostat's noise from the minibatches."""
-        return self._each(
-            lambda m, a, v: m.noise_fractions(a, v), step_size, noise_variance
-        )
-
-    def mean_noise_fraction(self, step_size, noise_variance, sizes: Sequence[int]):
-        """Mean noise fraction over all coordinates, a scalar."""
-        means = self._each(
-            lambda m, a, v: m.mean_noise_fraction(a, v), step_size, noise_variance
-        )
-        weighted = sum(f * n for f, n in zip(means, sizes, strict=True))
-        return weighted / sum(sizes)
-
-    def reduced(self, noise_variance):
-        """The noise variance as the groups keep it: the mean, where that will do."""
-        return self._each(
-            lambda m, v: v if m.per_coordinate else mean_of(v), noise_variance
-        )
-
-    def bounded_variance(self, step_size, variance):
-        """Noise variances that a divergence has not spoilt."""
-        return self._each(lambda m, a, v: m.bounded_variance(a, v), step_size, variance)
-
-    def draw_displacement(self, rng_key, step_size, like, noise: str = "gaussian"):
-        """Displacements of thermal momentum, like the position."""
-        rows = enumerate(zip(self.members, step_size, like, strict=True))
-        return tuple(
-            m.draw_displacement(rng_key, a, x, i, noise) for i, (m, a, x) in rows
-        )
-
-    def track_noise(self, variance, first, second, fraction, rate):
-        """Running noise variance after a measured step."""
-        return self._each(
-            lambda m, v, a, b: (
-                m.track_noise(v, a, b, fraction, rate) if m.tracks_noise else v
-            ),
-            variance,
-            first,
-            second,
-        )
-
-    def advance(self, rng_key, t, x, u, grad, step_size, variance, noise):
-        """One step of all groups."""
-        results = [
-            m.advance(
-                rng_key,
-                t * self._offsets[-1] + self._offsets[i],
-                x[i],
-                self._momentum(u, i),
-                grad[i],
-                step_size[i],
-                variance[i],
-                noise,
-            )
-            for i, m in enumerate(self.members)
-        ]
-        moved = tuple(x for x, _ in results)
-        displacement, thermostat = [], []
-        for i, (m, (_, momentum)) in enumerate(zip(self.members, results, strict=True)):
-            if m.has_thermostat:
-                momentum, value = momentum
-            else:
-                value = self._thermostat(u[1], i)
-            displacement.append(momentum)
-            thermostat.append(value)
-        return moved, (tuple(displacement), self._stack(thermostat))
-
-    def kinetic_temperature(self, u, grad, step_size, variance):
-        """Kinetic temperature: a scalar for one group, else an array."""
-        return self._stack(
-            [
-                m.kinetic_temperature(
-                    self._momentum(u, i), grad[i], step_size[i], variance[i]
-                )
-                for i, m in enumerate(self.members)
-            ]
-        )
-
-    def read(self, x, u):
-        """The draws that belong to gradient positions."""
-        return self._each(lambda m, x, u: m.read(x, u), x, u[0])
-
-    def resume(self, z, u):
-        """The gradient positions after draws."""
-        return self._each(lambda m, z, u: m.resume(z, u), z, u[0])
+    def _stack(self, values: Sequence[Any]):
+        return values[0] if len(values) == 1 else jnp.stack(values)
 
 
-def spread(value, like: Tree) -> Tree:
-    """A scalar as a tree like `like`; a tree as it is."""
-    if isinstance(value, jax.Array) and value.ndim == 0:
-        return jax.tree.map(lambda _: value, like)
-    return value
+def _from_stream(increments: Increments, number: int) -> Increments:
+    return increments._replace(stream=increments.stream + number)

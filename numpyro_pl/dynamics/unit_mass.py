@@ -7,122 +7,104 @@ size, kick and temperature.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl._arguments import check_positive
-from numpyro_pl._sizes import size_of
-from numpyro_pl.dynamics.noise import scaled_noise
+from numpyro_pl.dynamics.protocol import GroupDynamics, KernelDefaults
+from numpyro_pl.trees.arithmetic import Tree, mean_of, size_of, squared_norm
+from numpyro_pl.trees.checks import check_positive, check_unit_interval
+from numpyro_pl.trees.increments import Increments
 
-__all__ = [
-    "UnitMass",
-    "kinetic_share",
-    "mean_of",
-    "squared_norm",
-    "white_noise",
-]
-
-Tree = Any
+__all__ = ["StepAndFriction", "UnitMass", "kinetic_share"]
 
 
-def mean_of(tree: Tree) -> jax.Array:
-    """Mean over all coordinates."""
-    return jnp.asarray(sum(jnp.sum(x) for x in jax.tree.leaves(tree))) / size_of(tree)
-
-
-def squared_norm(x: Tree) -> jax.Array:
-    """Sum of squares of all coordinates."""
-    return jnp.asarray(sum(jnp.sum(jnp.square(v)) for v in jax.tree.leaves(x)))
-
-
-def white_noise(kind: str, rng_key, like: Tree, sd, stream) -> Tree:
-    """Increments of one standard deviation `sd` in the shape of `like`."""
-    scale = jax.tree.map(lambda x: jnp.broadcast_to(sd, x.shape).astype(x.dtype), like)
-    return scaled_noise(kind, rng_key, scale, stream)
-
-
-def kinetic_share(c):
+def kinetic_share(kept):
     r"""
     Share of the kicked momentum's square in the kinetic temperature,
     :math:`k = (1 + 3c) / (4 (1 + c))`.
 
-    Before and after the kick a harmonic mode has exactly :math:`T`. White gradient
-    noise heats the two differently, and the position by something between: the mean
-    :math:`(1 - k) u^2 + k w^2` is as hot as the slow modes of the position are.
+    A harmonic mode has exactly the temperature :math:`T` before the kick and after it.
+    White gradient noise heats the two differently, and the position by something
+    between: the mean :math:`(1 - k) u^2 + k w^2` of the displacements before (u) and
+    after (w) is as hot as the slow modes of the position are.
+
+    :param kept: share c of the momentum that a step keeps.
     """
-    return (1 + 3 * c) / (4 * (1 + c))
+    return (1 + 3 * kept) / (4 * (1 + kept))
 
 
-class UnitMass:
+class StepAndFriction(NamedTuple):
     """
-    What dynamics with one step size for the whole group have in common.
+    Scales of a group with unit masses, scalars.
 
-    They are frozen dataclasses with the fields
+    - **step_size** - step length h, in units of time where the potential is `U / N`.
+    - **friction** - friction, in units of inverse time.
+    """
+
+    step_size: Any
+    friction: Any
+
+
+class UnitMass(GroupDynamics):
+    """
+    Base class of dynamics with unit masses and one step size for the whole group, in
+    units of time where the potential is `U / N` (N data) and the temperature `T / N`.
+    What is left to define is :meth:`step`, and :attr:`least_friction`.
+
+    The momentum is the displacement of the last step, `u = h p`; its thermal variance
+    is `a T` with `a = h^2 / N`. Subclasses are frozen dataclasses with the fields
 
     - **temperature** - temperature T of the target; 1 is the posterior.
-    - **step_size** - step length h in units of time where the potential is `U / N` and
-      masses are 1. None: the kernel's; where that is None too, warmup sets it.
-    - **data_size** - number N of data, set by the kernel.
-    - **max_frequency** - bound on frequencies, in radians per step, set by the kernel.
+    - **step_size** - step length h. None: the kernel's; where that is None too, the
+      warmup sets it.
+    - **noise_fraction**, **max_frequency** - bounds for the warmup, see
+      :class:`KernelDefaults`. None: the kernel's.
+    - **data_size** - number N of data, told by the kernel.
     """
 
-    temperature: float
     step_size: float | None
+    max_frequency: float | None
     data_size: float
-    max_frequency: float
 
-    tracks_noise = False
-    per_coordinate = False
-    has_thermostat = False
-    num_streams = 1
-    # Bound on (friction of the step) by `tanh(friction h / 2)`, where noise sets it.
-    most_noise = 0.8
+    max_step_friction = 0.8
+    """Bound on `tanh(friction h / 2)` where the noise sets the friction."""
 
     def __post_init__(self):
         check_positive("temperature", self.temperature)
         if self.step_size is not None:
             check_positive("step_size", self.step_size)
-
-    def bind(self, data_size: float, step_size: float | None, max_frequency: float):
-        """These dynamics in a model: see :class:`Partition`."""
-        own = self.step_size if self.step_size is not None else step_size
-        return replace(  # type: ignore[type-var]
-            self,
-            data_size=float(data_size),
-            step_size=own,
-            max_frequency=max_frequency,
-        )
+        if self.noise_fraction is not None:
+            check_unit_interval("noise_fraction", self.noise_fraction)
+        if self.max_frequency is not None:
+            check_positive("max_frequency", self.max_frequency, below=2.0)
 
     @property
-    def least_friction(self) -> float:
+    def least_friction(self) -> Any:
         """Friction of the user's setting, in units of inverse time."""
         raise NotImplementedError
 
-    def decay(self, step_size):
-        """Share of the momentum that a step keeps."""
-        h, friction = step_size
-        return jnp.exp(-friction * h)
+    @property
+    def warmup_sets_scales(self) -> bool:
+        """Whether the user gave no step size."""
+        return self.step_size is None
 
-    def initial_thermostat(self) -> float:
-        """Thermostat variable to start from."""
-        return 0.0
+    def bind(self, defaults: KernelDefaults):
+        """These dynamics with the defaults of a kernel where they have no setting."""
+        own = {
+            name: getattr(defaults, name)
+            for name in ("step_size", "noise_fraction", "max_frequency")
+            if getattr(self, name) is None
+        }
+        return replace(self, data_size=float(defaults.data_size), **own)  # type: ignore[type-var]
 
-    def adapted_thermostat(self, thermostat, step_size):
-        """Thermostat variable after an adaptation."""
-        return thermostat
-
-    def _rate(self, step_size):
-        h, _ = step_size
-        return h * h / self.data_size
-
-    def step_sizes(self, noise_variance: Tree, curvature: Tree, noise_fraction):
+    def choose_scales(self, noise_variance, curvature, least_noise_fraction=0.0):
         """
-        The pair of step length h and friction. Where the user gives no step length: the
-        largest at which the steepest coordinate alone has the allowed frequency, and at
-        which the minibatches heat slow modes by `noise_fraction` at most when the
-        friction is raised as far as that takes.
+        Step length h and friction. Where the user gives no step length: the largest at
+        which the steepest coordinate alone has the allowed frequency, and at which the
+        minibatches heat slow modes by the noise fraction at most when the friction is
+        raised as far as that takes.
 
         White noise of variance v heats them by `(h^2 v / 4 N T) coth(friction h / 2)`.
         At a fixed friction that bounds the step, and a weakly damped chain would crawl;
@@ -131,83 +113,70 @@ class UnitMass:
         dtype = jnp.result_type(*jax.tree.leaves(noise_variance))
         least = jnp.asarray(self.least_friction, dtype)
         if self.step_size is not None:
-            return jnp.stack([jnp.asarray(self.step_size, dtype), least])
-        top = jnp.max(jnp.stack([jnp.max(x) for x in jax.tree.leaves(curvature)]))
-        curved = self.max_frequency * jnp.sqrt(self.data_size / top)
-        mean = mean_of(noise_variance)
-        room = 4 * noise_fraction * self.temperature * self.data_size
-        room = room / jnp.maximum(mean, 1e-30 * room)
-        h = jnp.minimum(curved, jnp.sqrt(self.most_noise * room))
-        friction = 2 * jnp.arctanh(h * h / room) / h
-        return jnp.stack([h, jnp.maximum(friction, least)]).astype(dtype)
+            return StepAndFriction(jnp.asarray(self.step_size, dtype), least)
+        steepest = jnp.max(jnp.stack([jnp.max(x) for x in jax.tree.leaves(curvature)]))
+        by_curvature = self.max_frequency * jnp.sqrt(self.data_size / steepest)
+        allowed = jnp.maximum(self.noise_fraction, least_noise_fraction)
+        room = 4 * allowed * self.temperature * self.data_size
+        room = room / jnp.maximum(mean_of(noise_variance), 1e-30 * room)
+        h = jnp.minimum(by_curvature, jnp.sqrt(self.max_step_friction * room))
+        friction = jnp.maximum(2 * jnp.arctanh(h * h / room) / h, least)
+        return StepAndFriction(h.astype(dtype), friction.astype(dtype))
 
-    def first_steps(self, like: Tree):
-        """A pair of the shape of the step sizes."""
-        return jnp.ones(2, jnp.result_type(*jax.tree.leaves(like)))
-
-    def squared_frequency(self, step_size):
-        """
-        Factor from the Hessian to squared frequencies, in units of the largest one
-        allowed; 0 where the user set the step size.
-        """
+    def shrink(self, scales: StepAndFriction, factor) -> StepAndFriction:
+        """A shorter step, unless the user has set it."""
         if self.step_size is not None:
-            return jnp.zeros_like(step_size[0])
-        return self._rate(step_size) / self.max_frequency**2
+            return scales
+        h = scales.step_size
+        return scales._replace(step_size=h * jnp.sqrt(factor).astype(h.dtype))
 
-    def shrunk(self, step_size, factor):
-        """The step size with all squared frequencies times `factor`."""
+    def squared_frequency(self, scales: StepAndFriction):
+        """See :meth:`GroupDynamics.squared_frequency`."""
         if self.step_size is not None:
-            return step_size
-        h, friction = step_size
-        return jnp.stack([h * jnp.sqrt(factor).astype(h.dtype), friction])
+            return jnp.zeros_like(scales.step_size)
+        return self.rate(scales) / self.max_frequency**2
 
-    def noise_fractions(self, step_size, noise_variance: Tree) -> Tree:
-        """Share by which the minibatches heat slow modes, per coordinate."""
-        c = self.decay(step_size)
-        rate = self._rate(step_size) / self.temperature
-        scale = rate * (1 + c) / (4 * (1 - c))
+    def noise_shares(self, scales: StepAndFriction, noise_variance: Tree) -> Tree:
+        """Share by which the minibatches heat slow modes."""
+        kept = self.kept_momentum(scales)
+        rate = self.rate(scales) / self.temperature
+        scale = rate * (1 + kept) / (4 * (1 - kept))
         return jax.tree.map(lambda v: scale * v, noise_variance)
 
-    def mean_noise_fraction(self, step_size, noise_variance) -> jax.Array:
-        """Their mean, from the mean of the variance."""
-        return self.noise_fractions(step_size, noise_variance)
+    def draw_momentum(
+        self, increments: Increments, scales, like: Tree, previous: Tree = None
+    ):
+        """A displacement of thermal energy."""
+        sd = jnp.sqrt(self.rate(scales) * self.temperature)
+        return increments.white(like, sd)
 
-    def bounded_variance(self, step_size, variance: Tree) -> Tree:
-        """The variance as it is: this dynamics does not use it."""
-        return variance
-
-    def draw_displacement(
-        self, rng_key, step_size, like: Tree, stream=0, noise: str = "gaussian"
-    ) -> Tree:
-        """A displacement of thermal momentum."""
-        sd = jnp.sqrt(self._rate(step_size) * self.temperature)
-        return white_noise(noise, rng_key, like, sd, stream)
-
-    def kicked(self, u: Tree, grad: Tree, step_size) -> Tree:
-        """The displacement after the kick."""
-        a = self._rate(step_size)
-        return jax.tree.map(lambda u, g: u - a * g, u, grad)
-
-    def kinetic_temperature(self, u, grad: Tree, step_size, variance: Tree):
+    def kinetic_temperature(self, momentum, gradient: Tree, scales, noise_variance):
         """
         Kinetic temperature, a scalar: exact for harmonic targets, and as hot under
-        white gradient noise as the slow modes of the position.
+        white gradient noise as the slow modes of the position, see
+        :func:`kinetic_share`.
         """
-        if self.has_thermostat:
-            u, thermostat = u
-            c = jnp.clip(jnp.exp(-step_size[0] * thermostat), 0.0, 1.0)
-        else:
-            c = self.decay(step_size)
-        k = kinetic_share(c)
-        total = (1 - k) * squared_norm(u) + k * squared_norm(
-            self.kicked(u, grad, step_size)
-        )
-        return total / (self._rate(step_size) * size_of(u))
+        kicked = self.kicked(momentum, gradient, scales)
+        share = kinetic_share(self.kept_momentum(scales))
+        square = self.mixed_square(momentum, kicked, share)
+        return square / (self.rate(scales) * size_of(momentum))
 
-    def read(self, x: Tree, u: Tree) -> Tree:
-        """The draw: the position itself."""
-        return x
+    # For subclasses.
 
-    def resume(self, z: Tree, u: Tree) -> Tree:
-        """The position after a draw."""
-        return z
+    def rate(self, scales: StepAndFriction):
+        """Displacement by a unit gradient of U, `a = h^2 / N`."""
+        return scales.step_size * scales.step_size / self.data_size
+
+    def kept_momentum(self, scales: StepAndFriction):
+        """Share c of the momentum that a step keeps."""
+        return jnp.exp(-scales.friction * scales.step_size)
+
+    def kicked(self, displacement: Tree, gradient: Tree, scales) -> Tree:
+        """The displacement after the kick, `u - a g`."""
+        a = self.rate(scales)
+        return jax.tree.map(lambda u, g: u - a * g, displacement, gradient)
+
+    @staticmethod
+    def mixed_square(before: Tree, after: Tree, share) -> jax.Array:
+        """Squared displacement, before and after the kick weighted by `share`."""
+        return (1 - share) * squared_norm(before) + share * squared_norm(after)

@@ -3,22 +3,71 @@
 
 """The kernel in which each group of parameters follows its own dynamics."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-from numpyro.infer.initialization import init_to_uniform
-
-from numpyro_pl._arguments import check_positive
 from numpyro_pl.dynamics.partition import Partition
-from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
-from numpyro_pl.dynamics.unit_mass import UnitMass
-from numpyro_pl.kernels._base import LangevinKernel
-from numpyro_pl.kernels._groups import assign_groups
+from numpyro_pl.dynamics.protocol import GroupDynamics
+from numpyro_pl.kernels.base import LangevinKernel
+from numpyro_pl.kernels.groups import ByFunction, ByPattern
+from numpyro_pl.kernels.settings import PartitionSettings, settings_of
 
-__all__ = ["PartitionedLangevin"]
+__all__ = ["PartitionKernel", "PartitionedLangevin"]
 
 
-class PartitionedLangevin(LangevinKernel):
+class PartitionKernel(LangevinKernel):
+    """
+    Base of the partitioned kernels.
+
+    :param model: a NumPyro model.
+    :param partition: dynamics by name of the group.
+    :param assign: function from the names of the sites to the numbers of their groups.
+    :param potential_fn: instead of a model, a potential energy of the position.
+    :param settings: settings of :class:`PartitionSettings` by name.
+    """
+
+    settings: PartitionSettings
+
+    def __init__(
+        self,
+        model: Callable | None,
+        partition: Mapping[str, GroupDynamics],
+        assign: Callable[[Sequence[str]], list[int]],
+        potential_fn: Callable | None = None,
+        **settings,
+    ):
+        kind = settings_of(type(self).__name__, PartitionSettings, settings)
+        super().__init__(model, potential_fn, kind)
+        self.partition = dict(partition)
+        self._assign = assign
+
+    @property
+    def coords(self) -> dict[str, list[str]]:
+        """
+        Names of the groups as coordinates for ArviZ:
+        `az.from_numpyro(mcmc, coords=kernel.coords)`. Empty for a single group, whose
+        temperature is a scalar.
+        """
+        names = list(self.partition)
+        if len(names) == 1:
+            return {}
+        fields = (
+            "temperature",
+            "kinetic_temperature",
+            "mean_kinetic_temperature",
+            "noise_fraction",
+            "thermostat",
+        )
+        return {f"{field}_dim_0": names for field in fields}
+
+    def _dynamics(self, binding):
+        defaults = self.settings.group_defaults(binding.sites.data_size)
+        return Partition([d.bind(defaults) for d in self.partition.values()])
+
+    def _groups(self, names):
+        return self._assign(names)
+
+
+class PartitionedLangevin(PartitionKernel):
     r"""
     Partitioned Langevin dynamics (arXiv:1908.11843): each group of parameters follows
     its own dynamics, and all take the same minibatch gradient.
@@ -33,31 +82,26 @@ class PartitionedLangevin(LangevinKernel):
 
     :param model: a NumPyro model.
     :param partition: dynamics by pattern: a dict from patterns over site names to
-        :class:`Langevin`, :class:`AdaptiveLangevin`, :class:`OverdampedLangevin` or
-        :class:`PseudoLangevinDynamics`. In a pattern `*` stands for any characters and
-        `?` for one, brackets for themselves; the first pattern that matches a site
-        decides.
+        dynamics of :mod:`numpyro_pl.dynamics`, or of your own. In a pattern `*` stands
+        for any characters and `?` for one, brackets for themselves; the first pattern
+        that matches a site decides.
     :param group_of: instead of patterns, a function from the name of a site to a key of
         `partition`.
     :param potential_fn: instead of a model, the potential energy (full batch) as a
         function of the position; leaves of the position are named by their path.
     :param float step_size: step length h of groups that have none of their own. None:
         the warmup sets it, from the largest curvature frequency and from the noise.
-    :param int num_steps: integrator steps, of one gradient each, per draw. Default: one
-        pass over the data, `ceil(N / B)`; 10 where no plate is subsampled.
-    :param float max_frequency: bound on the frequency of every mode, in radians per
-        step, for step sizes that the warmup sets.
     :param float noise_fraction: bound on the mean share by which minibatches heat a
-        group, for step sizes that the warmup sets.
-    :param str noise: random increments, `"gaussian"`, `"signs"` or `"auto"`.
-    :param callable init_strategy: NumPyro's per-site initialization.
-    :param bool full_potential: evaluate `potential_energy` on the full data at every
-        draw.
-    :param float variance_rate: rate per step of the running noise variance of
-        pseudo-Langevin groups.
+        group, for groups that have none of their own and whose scales the warmup sets.
+    :param float max_frequency: bound on the frequency of every mode, in radians per
+        step, for the same groups.
+    :param settings: settings of every kernel, see
+        :class:`~numpyro_pl.kernels.settings.KernelSettings`: `num_steps`, `increments`,
+        `init_strategy`, `full_potential`, `variance_rate`.
     :raises ValueError: for a setting out of its range and an empty partition; when
         sampling starts, for a site that no pattern matches and a pattern that matches
         no site.
+    :raises TypeError: for a setting that there is not.
 
     **Example**
 
@@ -75,28 +119,11 @@ class PartitionedLangevin(LangevinKernel):
     def __init__(
         self,
         model: Callable | None = None,
-        partition: Mapping[str, Any] | None = None,
+        partition: Mapping[str, GroupDynamics] | None = None,
         group_of: Callable[[str], str] | None = None,
         potential_fn: Callable | None = None,
-        step_size: float | None = None,
-        num_steps: int | None = None,
-        max_frequency: float = 0.5,
-        noise_fraction: float = 0.05,
-        noise: str = "auto",
-        init_strategy: Callable = init_to_uniform,
-        full_potential: bool = True,
-        variance_rate: float = 1e-3,
+        **settings,
     ):
-        super().__init__(
-            model,
-            potential_fn,
-            noise_fraction=noise_fraction,
-            num_steps=num_steps,
-            noise=noise,
-            init_strategy=init_strategy,
-            full_potential=full_potential,
-            variance_rate=variance_rate,
-        )
         if not isinstance(partition, Mapping) or not partition:
             raise ValueError(
                 "the partition is empty: give a dict from patterns over site names to "
@@ -104,43 +131,14 @@ class PartitionedLangevin(LangevinKernel):
                 f"Langevin()}}; got {partition!r}."
             )
         for key, dynamics in partition.items():
-            if not isinstance(dynamics, UnitMass | PseudoLangevinDynamics):
+            if not isinstance(dynamics, GroupDynamics):
                 raise ValueError(
-                    f"the partition's {key!r} must be Langevin, AdaptiveLangevin, "
-                    "OverdampedLangevin or PseudoLangevinDynamics, got "
+                    f"the partition's {key!r} must be a dynamics, such as Langevin() "
+                    "of numpyro_pl.dynamics or a subclass of its GroupDynamics, got "
                     f"{dynamics!r}."
                 )
         if group_of is not None and not callable(group_of):
             raise ValueError(f"`group_of` must be callable, got {group_of!r}.")
-        if step_size is not None:
-            check_positive("step_size", step_size)
-        check_positive("max_frequency", max_frequency, below=2.0)
-        self.partition = dict(partition)
-        self._group_of = group_of
-        self._step_size = step_size
-        self._max_frequency = max_frequency
-
-    @property
-    def coords(self) -> dict[str, list[str]]:
-        """
-        Names of the groups as coordinates for ArviZ:
-        `az.from_numpyro(mcmc, coords=kernel.coords)`. Empty for a single group, whose
-        temperature is a scalar.
-        """
-        names = list(self.partition)
-        if len(names) == 1:
-            return {}
-        fields = ("kinetic_temperature", "mean_kinetic_temperature", "thermostat")
-        return {f"{field}_dim_0": names for field in fields}
-
-    def _assign(self, names: list[str]) -> list[int]:
-        """Number of the group of each site."""
-        return assign_groups(names, self.partition, self._group_of)
-
-    def _groups(self, binding, names):
-        groups = self._assign(names)
-        members = [
-            dynamics.bind(binding.data_size, self._step_size, self._max_frequency)
-            for dynamics in self.partition.values()
-        ]
-        return Partition(members), groups
+        keys = list(partition)
+        assign = ByPattern(keys) if group_of is None else ByFunction(keys, group_of)
+        super().__init__(model, partition, assign, potential_fn, **settings)

@@ -5,11 +5,11 @@
 
 from collections.abc import Callable
 
-from numpyro.infer.initialization import init_to_uniform
-
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
-from numpyro_pl.kernels._base import LangevinKernel
+from numpyro_pl.kernels.base import LangevinKernel
+from numpyro_pl.kernels.settings import KernelSettings, settings_of
+from numpyro_pl.trees.checks import check_positive, check_unit_interval
 
 __all__ = ["PseudoLangevin"]
 
@@ -34,23 +34,19 @@ class PseudoLangevin(LangevinKernel):
     :param float noise_fraction: share of the thermostat's noise that the minibatches
         may supply, in (0, 1]. Smaller is more accurate and slower: the chain forgets
         its past in about `1 / (2 * noise_fraction)` passes over the data.
-    :param float friction: friction per step; a step keeps `exp(-friction)` of the
-        momentum.
+    :param float friction: friction per step, a number; a step keeps `exp(-friction)` of
+        the momentum.
     :param float temperature: temperature T of the target `exp(-U / T)`; 1 is the
         posterior.
     :param float max_frequency: bound on the frequency of every mode, in radians per
         step, below 2. Larger is faster where curvature limits the masses, and less
         accurate on targets far from Gaussian.
-    :param str noise: random increments, `"gaussian"`, `"signs"` (random signs: much
-        cheaper in large models, same mean, variance and third moment), or `"auto"`
-        (Gaussian up to 10,000 coordinates).
-    :param callable init_strategy: NumPyro's per-site initialization.
-    :param bool full_potential: evaluate `potential_energy` on the full data at every
-        draw (one forward pass); False takes a minibatch estimate, for many draws per
-        pass.
-    :param float variance_rate: rate per step of the running noise variance.
+    :param settings: settings of every kernel, see
+        :class:`~numpyro_pl.kernels.settings.KernelSettings`: `increments`,
+        `init_strategy`, `full_potential`, `variance_rate`.
     :raises ValueError: where a setting is out of its range, or neither or both of
         `model` and `potential_fn` are given.
+    :raises TypeError: for a setting that there is not.
 
     **Example**
 
@@ -90,24 +86,21 @@ class PseudoLangevin(LangevinKernel):
         friction: float = 0.02,
         temperature: float = 1.0,
         max_frequency: float = 0.5,
-        noise: str = "auto",
-        init_strategy: Callable = init_to_uniform,
-        full_potential: bool = True,
-        variance_rate: float = 1e-3,
+        **settings,
     ):
+        settings = {"num_steps": num_steps, **settings}
+        kind = settings_of(type(self).__name__, KernelSettings, settings)
+        super().__init__(model, potential_fn, kind)
+        # Dynamics take None for the kernel's value; there is no other here.
         self.dynamics = PseudoLangevinDynamics(
-            noise_fraction, friction, temperature, max_frequency
-        )
-        super().__init__(
-            model,
-            potential_fn,
-            noise_fraction=noise_fraction,
-            num_steps=num_steps,
-            noise=noise,
-            init_strategy=init_strategy,
-            full_potential=full_potential,
-            variance_rate=variance_rate,
+            check_unit_interval("noise_fraction", noise_fraction),
+            friction,
+            temperature,
+            check_positive("max_frequency", max_frequency, below=2.0),
         )
 
-    def _groups(self, binding, names):
-        return Partition([self.dynamics]), [0] * len(names)
+    def _dynamics(self, binding):
+        return Partition([self.dynamics])
+
+    def _groups(self, names):
+        return [0] * len(names)

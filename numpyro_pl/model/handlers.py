@@ -5,13 +5,13 @@
 NumPyro's handlers: a model run on chosen rows of its plates, on all of them, with given
 values, or without some of its sites.
 
-This is the only module that touches NumPyro's handlers and message passing; the others
-ask it for models and traces.
+Only this module touches NumPyro's handlers and message passing; the others ask it for
+models and traces.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +25,11 @@ __all__ = [
     "FullDataModel",
     "IndexedModel",
     "Indices",
-    "PlateSize",
-    "PlateSizes",
     "fix_sites",
     "hide_sites",
     "open_plates",
     "outside_model",
+    "plate_arguments",
     "seeded",
     "trace_of",
 ]
@@ -39,18 +38,6 @@ INDICES_KWARG = "_numpyro_pl_indices"
 """Reserved model keyword through which plate indices travel."""
 
 Indices = Mapping[str, jax.Array]
-
-
-class PlateSize(NamedTuple):
-    """
-    Sizes of one subsampled plate.
-
-    - **size** - number of rows N.
-    - **subsample_size** - number of rows B in a minibatch.
-    """
-
-    size: int
-    subsample_size: int
 
 
 class _SetPlates(primitives.Messenger):
@@ -88,6 +75,30 @@ class _RecordPlates(primitives.Messenger):
     def process_message(self, msg):
         if msg["type"] == "plate":
             self.plates[msg["name"]] = msg["args"]
+
+
+def plate_arguments(
+    model: Callable, args: tuple, kwargs: dict
+) -> dict[str, tuple[int, int | None]]:
+    """
+    Run `model` once, abstractly (no arithmetic), with its plates opened, and return
+    (size, subsample_size) of each plate by name, as the model states them.
+
+    :param model: a NumPyro model.
+    :param tuple args: positional arguments of the model.
+    :param dict kwargs: keyword arguments of the model.
+    """
+    # Improper distributions cannot be sampled, only initialized.
+    values = handlers.substitute(seeded(model), substitute_fn=init_to_uniform)
+    # Innermost handlers see a message first: the recorder sees what the model says.
+    recorder = _RecordPlates(values)
+    opened = _SetPlates(recorder)
+
+    def run():
+        opened(*args, **kwargs)
+
+    jax.eval_shape(run)
+    return recorder.plates
 
 
 def open_plates(model: Callable, *args, **kwargs) -> Any:
@@ -200,62 +211,3 @@ def fix_sites(model: Callable, values: Mapping[str, Any]) -> Callable:
 def outside_model() -> AbstractContextManager:
     """Context in which the handlers of a model that is running see no site."""
     return handlers.block()
-
-
-class PlateSizes(dict):
-    """Subsampled plates of a model: `{plate_name: PlateSize}`."""
-
-    @classmethod
-    def of(cls, model: Callable, *args, **kwargs) -> "PlateSizes":
-        """
-        Run `model` once, abstractly (no arithmetic), and list its subsampled plates.
-
-        :param model: a NumPyro model.
-        :param args: positional arguments of the model.
-        :param kwargs: keyword arguments of the model.
-        :raises ValueError: where `subsample_size` is larger than the plate, or 1, or an
-            array has another length than its plate.
-        """
-        # Innermost handlers see a message first: the recorder sees what the model says.
-        # Improper distributions cannot be sampled, only initialized.
-        values = handlers.substitute(seeded(model), substitute_fn=init_to_uniform)
-        recorder = _RecordPlates(values)
-        opened = _SetPlates(recorder)
-
-        def run():
-            opened(*args, **kwargs)
-
-        try:
-            jax.eval_shape(run)
-        except ValueError as error:
-            if "numpyro.subsample" not in str(error):
-                raise
-            message = str(error).splitlines()[0]
-            raise ValueError(
-                f"{message}. Every array under a subsampled plate needs the plate's "
-                "length along the plate's dimension: check the lengths of the model's "
-                "arguments and the event_dim of numpyro.subsample."
-            ) from error
-        plates = cls()
-        for name, (size, subsample_size) in recorder.plates.items():
-            if subsample_size is None or subsample_size == size:
-                continue
-            if subsample_size > size:
-                raise ValueError(
-                    f"plate '{name}' has subsample_size={subsample_size}, more than "
-                    f"its size {size}. Lower subsample_size to at most {size}; without "
-                    "subsample_size the whole data is used at each step."
-                )
-            if subsample_size < 2:
-                raise ValueError(
-                    f"plate '{name}' has subsample_size={subsample_size}. The spread "
-                    "of the minibatch noise is measured within each minibatch, which "
-                    "takes at least 2 rows; 32 to 512 are usual."
-                )
-            plates[name] = PlateSize(int(size), int(subsample_size))
-        return plates
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Minibatches in one pass over the largest plate (relative to its batch)."""
-        return max((-(-p.size // p.subsample_size) for p in self.values()), default=1)

@@ -15,7 +15,8 @@ from jax import random
 from numpyro.infer.initialization import init_to_uniform
 from tqdm.auto import tqdm
 
-from numpyro_pl.map_problem import MAPProblem, default_optimizer
+from numpyro_pl.optim.map_problem import MAPProblem, default_optimizer
+from numpyro_pl.trees.checks import check_integer
 
 __all__ = ["MAPResult", "find_map"]
 
@@ -109,9 +110,8 @@ random_scaled_sgdm`) get a stream per start.
     :raises RuntimeError: where every start fails. Where some do, a `UserWarning` names
         them and the step, and the others go on.
     """
-    for name, value in (("num_starts", num_starts), ("num_steps", num_steps)):
-        if value < 1:
-            raise ValueError(f"{name}={value}, but at least 1 is needed.")
+    check_integer("num_starts", num_starts)
+    check_integer("num_steps", num_steps)
     if optimizer is None:
         optimizer = default_optimizer(num_steps)
     problem = MAPProblem(model, args, kwargs, optimizer, init_strategy)

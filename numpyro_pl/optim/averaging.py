@@ -7,12 +7,14 @@ transformation.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from numpyro_pl.trees.arithmetic import Tree, is_traced
 
 __all__ = [
     "AverageIteratesState",
@@ -20,8 +22,6 @@ __all__ = [
     "averaged_params",
     "check_range",
 ]
-
-Tree = Any
 
 
 class AverageIteratesState(NamedTuple):
@@ -38,7 +38,7 @@ class AverageIteratesState(NamedTuple):
 
 def _concrete(value) -> float | None:
     """The number behind `value`, or None where it is known only at run time."""
-    if isinstance(value, jax.core.Tracer) or callable(value):
+    if is_traced(value) or callable(value):
         return None
     return float(value) if np.ndim(value) == 0 else None
 

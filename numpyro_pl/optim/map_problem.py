@@ -28,21 +28,20 @@ from numpyro.infer.util import (
     unconstrain_fn,
 )
 
-from numpyro_pl._handlers import (
+from numpyro_pl.model.handlers import (
     INDICES_KWARG,
     IndexedModel,
-    PlateSizes,
     fix_sites,
     seeded,
     trace_of,
 )
-from numpyro_pl._sizes import is_large
-from numpyro_pl.minibatch import MinibatchPotential
-from numpyro_pl.optim import fold_in_stream
+from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.model.potential import MinibatchPotential
+from numpyro_pl.model.sites import check_latent_sites, sites_of
+from numpyro_pl.optim.random_scaled_sgdm import fold_in_stream
+from numpyro_pl.trees.arithmetic import is_large, is_traced
 
 __all__ = ["MAPProblem", "Search", "default_optimizer"]
-
-Tree = Any
 
 
 def default_optimizer(num_steps: int) -> optax.GradientTransformation:
@@ -89,7 +88,7 @@ class MAPProblem:
             first = self._with_indices(self.potential.first_rows())
             self.model: Callable = IndexedModel(model)
             trace = trace_of(self.model, args, first)
-            self.sites = _latent_sites(trace, plates)
+            self.sites = check_latent_sites(sites_of(trace), plates)
             # A kernel keeps `param` sites of the model at their initial values, so
             # the search does too. Those of network modules are replaced by latent ones.
             fixed = {k: v["value"] for k, v in trace.items() if v["type"] == "param"}
@@ -195,7 +194,7 @@ class MAPProblem:
         """Negative log joint density on the full data, without Jacobian, in nats."""
         model = seeded(self.model)
         values = self.params(search)
-        return self.potential.reduce_over_data(
+        return self.potential.mean_over_data(
             lambda rows: (
                 -log_density(model, self.args, self._with_indices(rows), values)[0]
             ),
@@ -216,32 +215,6 @@ def _concrete_values():
     Set-up on values even where the caller is traced. Elsewhere no context, because
     operations compiled inside one are not shared with those outside.
     """
-    if isinstance(jnp.zeros(()), jax.core.Tracer):
+    if is_traced(jnp.zeros(())):
         return jax.ensure_compile_time_eval()
     return nullcontext()
-
-
-def _latent_sites(trace: dict, plates: PlateSizes) -> list[str]:
-    sites = []
-    for name, site in trace.items():
-        if site["type"] != "sample" or site["is_observed"]:
-            continue
-        if site["fn"].support.is_discrete:
-            raise ValueError(
-                f"site '{name}' is discrete; a MAP search moves along gradients. "
-                "Marginalize it out of the model."
-            )
-        for frame in site["cond_indep_stack"]:
-            if frame.name in plates:
-                raise ValueError(
-                    f"latent site '{name}' is inside the subsampled plate "
-                    f"'{frame.name}', so that a minibatch sees only part of it. Move "
-                    "it out of the plate, or drop subsample_size."
-                )
-        sites.append(name)
-    if not sites:
-        raise ValueError(
-            "the model has no latent site (a numpyro.sample without obs), so there is "
-            "nothing to search for."
-        )
-    return sites

@@ -11,10 +11,11 @@ from functools import partial
 
 import jax
 from numpyro.infer.initialization import init_to_uniform
-from numpyro.util import is_prng_key
 
-from numpyro_pl._handlers import outside_model
-from numpyro_pl.map_problem import MAPProblem, default_optimizer
+from numpyro_pl.model.handlers import outside_model
+from numpyro_pl.optim.map_problem import MAPProblem, default_optimizer
+from numpyro_pl.trees.checks import check_integer
+from numpyro_pl.trees.random_bits import is_single_key
 
 __all__ = ["MAPSearch", "init_to_map", "map_search_of"]
 
@@ -73,7 +74,7 @@ class MAPSearch:
         def solve(key):
             return problem.unconstrained(problem.solve(key, self.num_steps))
 
-        if not is_prng_key(rng_key):
+        if not is_single_key(rng_key):
             solve = jax.vmap(solve)
         return jax.jit(solve)(rng_key)
 
@@ -153,8 +154,7 @@ def init_to_map(
     :return: a NumPyro initialization strategy.
     :raises ValueError: where `num_steps` is below 1.
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps={num_steps}, but at least 1 is needed.")
+    check_integer("num_steps", num_steps)
     search = MAPSearch(model, args, kwargs, num_steps, optimizer, init_strategy)
     return partial(_init_to_map, search=search)
 

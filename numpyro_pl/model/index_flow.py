@@ -53,7 +53,10 @@ def _inner_jaxpr(eqn):
 
 def _walk(jaxpr, flows: list[_Flow], gathers: list) -> list[_Flow]:
     known: dict[Any, _Flow] = dict(zip(jaxpr.invars, flows, strict=True))
-    read = lambda v: known.get(v, _NOTHING) if not hasattr(v, "val") else _NOTHING  # noqa: E731
+
+    def read(v) -> _Flow:
+        return known.get(v, _NOTHING) if not hasattr(v, "val") else _NOTHING
+
     for eqn in jaxpr.eqns:
         inputs = [read(v) for v in eqn.invars]
         inner = _inner_jaxpr(eqn)

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Hessian tools on trees, shared by the kernels' warmup and the landscape criteria.
-
-All work through Hessian-vector products, so that no function here ever holds a matrix.
+How steep a potential is. Everything works through Hessian-vector products, so that no
+function here ever holds a matrix.
 """
 
 from collections.abc import Callable
@@ -13,37 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl._memory import after
-from numpyro_pl.dynamics.noise import tree_normal, tree_signs
+from numpyro_pl.trees.arithmetic import Tree, sum_of, tree_dot
+from numpyro_pl.trees.increments import tree_signs
+from numpyro_pl.trees.ordering import computed_after
 
-__all__ = [
-    "hessian_row_norms",
-    "hvp",
-    "power_iteration",
-    "tree_dot",
-    "tree_normal",
-    "tree_signs",
-]
-
-Tree = Any
-
-
-def tree_dot(x: Tree, y: Tree) -> jax.Array:
-    """Inner product of two trees of the same structure, a scalar."""
-    pairs = zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
-    return jnp.asarray(sum(jnp.vdot(a, b) for a, b in pairs))
-
-
-def hvp(fn: Callable[[Tree], jax.Array], x: Tree, v: Tree) -> Tree:
-    """
-    Hessian-vector product, forward over reverse: about 2 to 3 gradients.
-
-    :param fn: scalar function of a tree.
-    :param x: where the Hessian is taken.
-    :param v: the vector, a tree like `x`.
-    :return: `H(x) v`, a tree like `x`.
-    """
-    return jax.jvp(jax.grad(fn), (x,), (v,))[1]
+__all__ = ["hessian_row_norms", "power_iteration"]
 
 
 def hessian_row_norms(
@@ -66,12 +39,10 @@ def hessian_row_norms(
     :return: a tree like `like`, in the units of the Hessian.
     """
 
-    def probe(t, total):
-        row = product(t, tree_signs(rng_key, like, stream=t))
-        return jax.tree.map(lambda s, r: s + jnp.square(r), total, row)
+    def squares(t):
+        return jax.tree.map(jnp.square, product(t, tree_signs(rng_key, like, stream=t)))
 
-    start = jax.tree.map(jnp.zeros_like, like)
-    total = jax.lax.fori_loop(0, num_probes, probe, start)
+    total = sum_of(squares, num_probes)
     return jax.tree.map(lambda t: jnp.sqrt(t / num_probes), total)
 
 
@@ -105,7 +76,7 @@ def power_iteration(
         w = product(t, v)
         quotient = tree_dot(v, w)
         total += jnp.where(t >= num_steps, quotient, 0.0)
-        return normalize(after(w, quotient)), total
+        return normalize(computed_after(w, quotient)), total
 
     start = normalize(tree_signs(rng_key, like))
     zero = jnp.zeros((), jnp.result_type(*jax.tree.leaves(like)))

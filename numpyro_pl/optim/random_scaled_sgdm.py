@@ -18,24 +18,16 @@ import numpy as np
 import optax
 from jax import random
 
-from numpyro_pl.averaging import (
-    AverageIteratesState,
-    average_iterates,
-    averaged_params,
-    check_range,
-)
+from numpyro_pl.optim.averaging import average_iterates, check_range
+from numpyro_pl.trees.arithmetic import Tree
 
 __all__ = [
-    "AverageIteratesState",
     "ScaleByRandomState",
-    "average_iterates",
-    "averaged_params",
     "fold_in_stream",
     "random_scaled_sgdm",
     "scale_by_random",
 ]
 
-Tree = Any
 ScalarOrSchedule = float | jax.Array | Callable[[jax.Array], Any]
 
 _DISTRIBUTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {

@@ -17,9 +17,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-__all__ = ["normals", "random_words", "threefry_2x32"]
+__all__ = ["is_single_key", "normals", "random_words", "threefry_2x32"]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+
+
+def is_single_key(rng_key: jax.Array) -> bool:
+    """Whether this is one PRNG key, typed or raw, and not a batch of them."""
+    typed = jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key)
+    return rng_key.ndim == (0 if typed else 1)
 
 
 def threefry_2x32(key: tuple, counter: tuple) -> tuple[jax.Array, jax.Array]:

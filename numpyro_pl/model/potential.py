@@ -15,38 +15,21 @@ and of explicit plate indices, with the same function on the full data beside it
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer.util import constrain_fn, potential_energy
+from numpyro.infer.util import constrain_fn, initialize_model, potential_energy
 
-from numpyro_pl._handlers import (
-    INDICES_KWARG,
-    FullDataModel,
-    IndexedModel,
-    Indices,
-    PlateSize,
-    PlateSizes,
-    open_plates,
-    seeded,
-)
-from numpyro_pl._sizes import is_large
-from numpyro_pl.dynamics.random_bits import random_words
+from numpyro_pl.model.handlers import INDICES_KWARG, IndexedModel, Indices, seeded
+from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.trees.arithmetic import Tree, is_large, row, sum_of
+from numpyro_pl.trees.random_bits import random_words
 
-__all__ = [
-    "INDICES_KWARG",
-    "FullDataModel",
-    "IndexedModel",
-    "Indices",
-    "MinibatchPotential",
-    "PlateSize",
-    "PlateSizes",
-    "open_plates",
-]
+__all__ = ["Data", "MinibatchPotential", "PlainPotential"]
 
-Position = Any
+Data = tuple[tuple, dict]
+"""Positional and keyword arguments of a model."""
 
 FULL_CHUNK = 2048
 """Rows evaluated at a time on the full data: bounds memory, not accuracy. In large
@@ -78,9 +61,10 @@ class MinibatchPotential:
 
     def __init__(self, model: Callable, plates: PlateSizes):
         self.plates = plates
-        self._model = seeded(IndexedModel(model))
+        self._indexed = IndexedModel(model)
+        self._model = seeded(self._indexed)
 
-    def __call__(self, position: Position, indices: Indices | None, args, kwargs):
+    def __call__(self, position: Tree, indices: Indices | None, args, kwargs):
         """
         Unbiased estimate of the full-data potential from the rows `indices`.
 
@@ -123,29 +107,38 @@ class MinibatchPotential:
             for name, rows in indices.items()
         }
 
-    def full(self, position: Position, args, kwargs):
+    def full(self, position: Tree, args, kwargs):
         """
         Potential on the full data. With one subsampled plate it is summed over chunks
         of rows, so that memory does not grow with the data.
 
         :return: scalar, in nats.
         """
-        return self.reduce_over_data(
+        return self.mean_over_data(
             lambda indices: self(position, indices, args, kwargs), is_large(position)
         )
 
-    def full_value_and_grad(self, position: Position, args, kwargs):
-        """Potential on the full data and its gradient, in chunks as :meth:`full`."""
+    def full_value_and_grad(self, position: Tree, args, kwargs):
+        """
+        Potential on the full data and its gradient, each chunk differentiated alone:
+        the gradient of the sum over chunks would hold the activations of all the data.
+        """
         fn = jax.value_and_grad(self.__call__)
-        return self.reduce_over_data(
+        return self.mean_over_data(
             lambda indices: fn(position, indices, args, kwargs), is_large(position)
         )
 
-    def reduce_over_data(self, fn: Callable[[Indices | None], Any], large: bool):
+    def estimate(self, rng_key, position: Tree, args, kwargs):
+        """Unbiased estimate of the potential from one fresh minibatch."""
+        if not self.plates:
+            return self.full(position, args, kwargs)
+        return self(position, row(self.draw_indices(rng_key, 1), 0), args, kwargs)
+
+    def mean_over_data(self, fn: Callable[[Indices | None], Tree], large: bool) -> Tree:
         """
         Mean over the data of a minibatch function that is linear in the potential
         (value, gradient, Hessian-vector product): exactly its full-data value, since
-        the prior is in each chunk and weights sum to one.
+        the prior is in each chunk and the weights sum to one.
 
         :param fn: function of plate indices (None: full data), returns a tree.
         :param bool large: whether the model is a large one.
@@ -158,39 +151,49 @@ class MinibatchPotential:
         num, rest = divmod(plate.size, chunk)
         if num == 0 or (num == 1 and rest == 0):
             return fn(None)
-        weight = chunk / plate.size
+        total = sum_of(lambda i: fn({name: i * chunk + jnp.arange(chunk)}), num)
+        mean = jax.tree.map(lambda t: t * (chunk / plate.size), total)
+        if not rest:
+            return mean
+        last = fn({name: jnp.arange(num * chunk, plate.size)})
+        weight = rest / plate.size
+        return jax.tree.map(lambda m, v: m + weight * v, mean, last)
 
-        def body(total, i):
-            rows = i * chunk + jnp.arange(chunk)
-            value = fn({name: rows})
-            return jax.tree.map(lambda t, v: t + weight * v, total, value), None
-
-        start = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype),
-            jax.eval_shape(lambda: fn({name: jnp.arange(chunk)})),
-        )
-        total, _ = jax.lax.scan(body, start, jnp.arange(num))
-        if rest:
-            value = fn({name: jnp.arange(num * chunk, plate.size)})
-            weight = rest / plate.size
-            total = jax.tree.map(lambda t, v: t + weight * v, total, value)
-        return total
-
-    def constrain(self, position: Position, args, kwargs, skip=()):
+    def first_position(self, rng_key, data: Data, init_strategy: Callable) -> Tree:
         """
-        Constrained values of the latent sites and the deterministic sites that do not
-        depend on a minibatch. The model is replayed on one fixed minibatch, never on
-        the full data.
+        Unconstrained initial values by a strategy of NumPyro; a batch for many keys.
 
-        :param position: unconstrained latent values.
+        :param rng_key: a PRNG key, or a batch of them.
+        """
+        args, kwargs = data
+        info = initialize_model(
+            rng_key,
+            self._indexed,
+            init_strategy=init_strategy,
+            dynamic_args=True,
+            model_args=args,
+            model_kwargs={**kwargs, INDICES_KWARG: self.first_rows()},
+        )
+        return info.param_info.z
+
+    def constrain_fn(self, data: Data, skip=()) -> Callable[[Tree], dict]:
+        """
+        Function from a position to constrained values of the latent sites and of the
+        deterministic sites that do not depend on a minibatch. The model is replayed on
+        one fixed minibatch, never on the full data.
+
         :param skip: names of deterministic sites to leave out.
-        :return: dict of arrays by site name.
         """
+        args, kwargs = data
         kwargs = {**kwargs, INDICES_KWARG: self.first_rows()}
-        values = constrain_fn(
-            self._model, args, kwargs, position, return_deterministic=True
-        )
-        return {name: v for name, v in values.items() if name not in skip}
+
+        def constrain(position):
+            values = constrain_fn(
+                self._model, args, kwargs, position, return_deterministic=True
+            )
+            return {name: v for name, v in values.items() if name not in skip}
+
+        return constrain
 
     def first_rows(self, offset: int = 0) -> dict[str, jax.Array]:
         """The first minibatch of rows of each plate, from row `offset` on."""
@@ -198,3 +201,47 @@ class MinibatchPotential:
             name: (jnp.arange(p.subsample_size) + offset) % p.size
             for name, p in self.plates.items()
         }
+
+
+class PlainPotential:
+    """
+    A potential energy that the user gives as a function of the position alone, with the
+    methods of a :class:`MinibatchPotential` without plates.
+
+    :param potential_fn: function from a tree of arrays to a scalar, in nats.
+    """
+
+    def __init__(self, potential_fn: Callable[[Tree], jax.Array]):
+        self.plates = PlateSizes()
+        self._potential_fn = potential_fn
+
+    def __call__(self, position: Tree, indices, args, kwargs):
+        """The potential; it has neither rows nor arguments."""
+        return self._potential_fn(position)
+
+    def full(self, position: Tree, args, kwargs):
+        """The potential."""
+        return self._potential_fn(position)
+
+    def full_value_and_grad(self, position: Tree, args, kwargs):
+        """The potential and its gradient."""
+        return jax.value_and_grad(self._potential_fn)(position)
+
+    def estimate(self, rng_key, position: Tree, args, kwargs):
+        """The potential: there is no minibatch to estimate it from."""
+        return self._potential_fn(position)
+
+    def first_position(self, rng_key, data: Data, init_strategy: Callable):
+        """:raises ValueError: always: a plain function does not say where to start."""
+        raise ValueError(
+            "init_params must be given with `potential_fn`: "
+            "mcmc.run(key, init_params=...)."
+        )
+
+    def constrain_fn(self, data: Data, skip=()) -> Callable[[Tree], Tree]:
+        """Draws as they are."""
+        return _as_it_is
+
+
+def _as_it_is(position: Tree) -> Tree:
+    return position

@@ -1,0 +1,198 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+What the dynamics of a group of parameters must provide.
+
+A kernel moves each group of parameters by a :class:`GroupDynamics`, with one minibatch
+gradient a step for all groups. A dynamics works with four trees of its own choice, of
+which the kernel knows nothing but that they are trees of arrays:
+
+* *position* and *gradient*: one array, or a tuple of arrays;
+* *momentum*: whatever a step hands on to the next: a displacement, with a thermostat if
+  there is one;
+* *scales*: what the warmup sets and every step uses: step sizes, masses, frictions;
+* *noise variance*: variance of the minibatch gradient, one value for each coordinate
+  where :attr:`GroupDynamics.tracks_noise`, else its mean over the group, a scalar.
+"""
+
+import copy
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from numpyro_pl.dynamics.noise import half_difference_variance, running_mean
+from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.trees.increments import Increments
+
+__all__ = ["GroupDynamics", "KernelDefaults"]
+
+
+class KernelDefaults(NamedTuple):
+    """
+    What a kernel tells the dynamics of its groups. A setting of the group itself comes
+    first; these hold where the group has none.
+
+    - **data_size** - number N of data.
+    - **step_size** - step length; None: the warmup sets it.
+    - **noise_fraction** - share of the thermostat's noise that minibatches may supply.
+    - **max_frequency** - bound on the frequency of every mode, in radians per step.
+    """
+
+    data_size: float = 1.0
+    step_size: float | None = None
+    noise_fraction: float = 0.05
+    max_frequency: float = 0.5
+
+
+class GroupDynamics:
+    """
+    Base class of the dynamics of a group of parameters. Seven methods make a dynamics;
+    :class:`~numpyro_pl.dynamics.UnitMass` has four of them for dynamics with one step
+    size. The others have defaults.
+
+    - **temperature** - temperature T of the target `exp(-U / T)`; a float, or a traced
+      number inside a compiled program.
+    - **noise_fraction** - share of the thermostat's noise that minibatches may supply.
+    - **tracks_noise** - whether the noise variance is followed at every step, for each
+      coordinate.
+    - **warmup_sets_scales** - whether the warmup sets the scales; False where the user
+      has set them all.
+    - **num_streams** - how many times a step asks for random increments.
+    """
+
+    temperature: Any
+    noise_fraction: float | None
+    tracks_noise: bool = False
+    num_streams: int = 1
+
+    @property
+    def warmup_sets_scales(self) -> bool:
+        """Whether the warmup sets the scales."""
+        return True
+
+    # What every dynamics defines.
+
+    def choose_scales(
+        self, noise_variance: Tree, curvature: Tree, least_noise_fraction=0.0
+    ) -> Tree:
+        """
+        Scales for the noise and the curvature that the warmup has measured.
+
+        :param noise_variance: variance of the minibatch gradient, per coordinate.
+        :param curvature: positive curvature of the potential, per coordinate.
+        :param least_noise_fraction: a noise fraction that is allowed even where the
+            setting is lower: on the way to the typical set a chain should be fast.
+        """
+        raise NotImplementedError
+
+    def shrink(self, scales: Tree, factor) -> Tree:
+        """
+        Scales with all squared frequencies times `factor`.
+
+        :param factor: a number in (0, 1].
+        """
+        raise NotImplementedError
+
+    def squared_frequency(self, scales: Tree) -> Tree:
+        """
+        Factor from the Hessian's entries to squared frequencies, in units of the
+        largest one allowed: a tree like the position, or a scalar. 0 where the user has
+        set the step size.
+        """
+        raise NotImplementedError
+
+    def noise_shares(self, scales: Tree, noise_variance: Tree) -> Tree:
+        """
+        Share of the thermostat's noise that minibatches supply; linear in the variance.
+
+        :param noise_variance: variance of the minibatch gradient.
+        :return: a tree like `noise_variance`.
+        """
+        raise NotImplementedError
+
+    def draw_momentum(
+        self, increments: Increments, scales: Tree, like: Tree, previous: Tree = None
+    ) -> Tree:
+        """
+        A momentum of thermal energy: at the start, after the warmup has changed the
+        scales, and after a divergence.
+
+        :param Increments increments: random increments.
+        :param like: a tree in the shape of the position.
+        :param previous: the momentum before, of which small variables such as a
+            thermostat may be kept; None if there is none.
+        """
+        raise NotImplementedError
+
+    def step(
+        self,
+        increments: Increments,
+        position: Tree,
+        momentum: Tree,
+        gradient: Tree,
+        scales: Tree,
+        noise_variance: Tree,
+    ) -> tuple[Tree, Tree]:
+        """
+        One step, from one gradient to the next.
+
+        :param Increments increments: the random increments of this step.
+        :param position: where `gradient` was taken.
+        :param momentum: the momentum of the step before.
+        :param gradient: minibatch gradient of the potential at `position`.
+        :return: (position, momentum) after the step.
+        """
+        raise NotImplementedError
+
+    def kinetic_temperature(
+        self, momentum: Tree, gradient: Tree, scales: Tree, noise_variance: Tree
+    ) -> jax.Array:
+        """
+        Kinetic temperature of the group, in units of the potential: its expectation is
+        `temperature` where the chain is right.
+
+        :param momentum: the momentum before the kick by `gradient`.
+        :return: scalar.
+        """
+        raise NotImplementedError
+
+    # What has a default.
+
+    def bind(self, defaults: KernelDefaults) -> "GroupDynamics":
+        """These dynamics as one group of a kernel, with its defaults."""
+        return self
+
+    def at_temperature(self, temperature) -> "GroupDynamics":
+        """These dynamics at another temperature, which may be traced."""
+        other = copy.copy(self)
+        object.__setattr__(other, "temperature", temperature)
+        return other
+
+    def read(self, position: Tree, momentum: Tree) -> Tree:
+        """The draw that belongs to a position where gradients are taken."""
+        return position
+
+    def resume(self, draw: Tree, momentum: Tree) -> Tree:
+        """The position of the next gradient after a draw: undoes :meth:`read`."""
+        return draw
+
+    def thermostat(self, momentum: Tree) -> jax.Array:
+        """The thermostat variable, a scalar; 0 where there is none."""
+        return jnp.zeros((), jnp.result_type(*jax.tree.leaves(momentum)))
+
+    def track_noise(
+        self, noise_variance: Tree, halves: tuple[Tree, Tree], fraction: float, rate
+    ) -> Tree:
+        """
+        The noise variance after a step whose gradient was the mean of two halves.
+
+        :param halves: gradients on the two halves of the minibatch.
+        :param float fraction: rows in both halves relative to the minibatch.
+        :param rate: weight of the new estimate.
+        """
+        if not self.tracks_noise:
+            return noise_variance
+        new = half_difference_variance(*halves, fraction)
+        return running_mean(noise_variance, new, rate)

@@ -1,0 +1,209 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What every kernel of the package shares with NumPyro's `MCMC`."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random
+from numpyro.infer.mcmc import MCMCKernel
+
+from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.kernels.binding import Binding, bind_model, bind_potential
+from numpyro_pl.kernels.layout import Layout
+from numpyro_pl.kernels.settings import KernelSettings
+from numpyro_pl.kernels.start import check_finite, given_position, initial_position
+from numpyro_pl.kernels.state import first_state
+from numpyro_pl.kernels.transition import Run, next_state
+from numpyro_pl.model.arguments import data_signature
+from numpyro_pl.model.handlers import FullDataModel
+from numpyro_pl.model.potential import Data
+from numpyro_pl.trees.arithmetic import Tree, leaf_names, row
+from numpyro_pl.trees.random_bits import is_single_key
+
+__all__ = ["LangevinKernel"]
+
+
+class LangevinKernel(MCMCKernel):
+    """
+    Base of the kernels: init, one draw of many steps, collected fields, resume. A
+    kernel defines :meth:`_dynamics` and :meth:`_groups`.
+
+    :param model: a NumPyro model; its subsampled plates give the minibatches.
+    :param potential_fn: instead of a model, a potential energy of the position.
+    :param KernelSettings settings: what all kernels have in common.
+    :raises ValueError: where neither or both of `model` and `potential_fn` are given.
+    """
+
+    sample_field = "z"
+
+    def __init__(
+        self,
+        model: Callable | None,
+        potential_fn: Callable | None,
+        settings: KernelSettings,
+    ):
+        if (model is None) == (potential_fn is None):
+            given = "neither" if model is None else "both"
+            raise ValueError(
+                f"{given} of `model` and `potential_fn` were given: give exactly one."
+            )
+        for name, fn in (("model", model), ("potential_fn", potential_fn)):
+            if fn is not None and not callable(fn):
+                raise ValueError(f"`{name}` must be callable, got {fn!r}.")
+        self._model = model
+        self._potential_fn = potential_fn
+        self.settings = settings
+        self._num_warmup = 0
+        self._reset()
+
+    def _dynamics(self, binding: Binding) -> Partition:
+        """The dynamics of each group, bound to a target."""
+        raise NotImplementedError
+
+    def _groups(self, names: list[str]) -> list[int]:
+        """
+        Number of the group of each leaf of a position.
+
+        :param names: names of the leaves.
+        """
+        raise NotImplementedError
+
+    def _reset(self) -> None:
+        self._bindings: dict[Any, Binding] = {}
+        # MCMC calls `init` before a resumed run only where this is None: after
+        # unpickling, when the bindings must be built again.
+        self._sample_fn: bool | None = None
+
+    def __getstate__(self):
+        state = self.__dict__.copy()
+        state["_bindings"] = {}
+        state["_sample_fn"] = None
+        return state
+
+    @property
+    def model(self):
+        """The model on the full data, plates opened: for ArviZ and `Predictive`."""
+        return None if self._model is None else FullDataModel(self._model)
+
+    @property
+    def default_fields(self):
+        """Fields that every run collects."""
+        return ("z", "diverging")
+
+    def _bind(self, model_args, model_kwargs) -> tuple[Binding, Data]:
+        """What is known of the target, and the data as its programs take it."""
+        data = tuple(model_args or ()), dict(model_kwargs or {})
+        key = data_signature(data)
+        if key not in self._bindings:
+            self._bindings[key] = (
+                bind_potential(self._potential_fn)
+                if self._model is None
+                else bind_model(self._model, data)
+            )
+        binding = self._bindings[key]
+        return binding, binding.programs.prepare(*data)
+
+    def _run(self, binding: Binding, data: Data, z: Tree) -> Run:
+        return Run(
+            binding,
+            data,
+            self._dynamics(binding),
+            Layout(z, self._groups(leaf_names(z))),
+            self.settings.num_steps or binding.default_num_steps,
+            self._num_warmup,
+            self.settings,
+        )
+
+    def init(
+        self, rng_key, num_warmup, init_params=None, model_args=(), model_kwargs=None
+    ):
+        """
+        Check the model and the data, and find an initial position. See NumPyro's
+        `MCMCKernel.init`.
+
+        :raises ValueError: for a model, data or initial values that cannot be sampled.
+        """
+        binding, data = self._bind(model_args, model_kwargs)
+        self._num_warmup = num_warmup
+        self._sample_fn = True
+        single = is_single_key(rng_key)
+        rng_key, key_position = _split(rng_key, single)
+        if init_params is None:
+            strategy = self.settings.init_strategy
+            z = initial_position(key_position, self._model, binding, data, strategy)
+        else:
+            z = given_position(init_params, binding)
+
+        def start(data, rng_key, z):
+            energy, gradient = binding.potential.full_value_and_grad(z, *data)
+            run = self._run(binding, data, z)
+            return first_state(run.dynamics, run.layout, rng_key, z, energy), gradient
+
+        def many(data, rng_keys, zs):
+            return jax.vmap(lambda key, z: start(data, key, z))(rng_keys, zs)
+
+        name, fn = ("init", start) if single else ("init_many", many)
+        state, gradient = binding.programs.compiled(name, fn, data)(rng_key, z)
+        check_finite(data, state.potential_energy, gradient)
+        return state.sharing_arrays(1 if single else rng_key.shape[0])
+
+    def sample(self, state, model_args, model_kwargs):
+        """One draw: many integrator steps. See NumPyro's `MCMCKernel.sample`."""
+        binding, data = self._bind(model_args, model_kwargs)
+        batched = not is_single_key(state.rng_key)
+        one = row(state.z, 0) if batched else state.z
+        return next_state(self._run(binding, data, one), state, batched)
+
+    def postprocess_fn(self, model_args, model_kwargs):
+        """Function from unconstrained draws to constrained values."""
+        binding, data = self._bind(model_args, model_kwargs)
+        skip = binding.sites.batch_dependent
+        return binding.potential.constrain_fn(data, skip)
+
+    def get_diagnostics_str(self, state):
+        """Temperature, noise fraction and divergences, for the progress bar."""
+        batched = np.ndim(state.i) > 0
+        sampling = np.max(state.i) > self._num_warmup
+        t = state.mean_kinetic_temperature if sampling else state.kinetic_temperature
+        noise = float(jnp.mean(state.noise_fraction))
+        divergences = int(jnp.sum(state.num_divergences))
+        return (
+            f"temperature={_shown(t, batched)} noise={noise:.3g} "
+            f"divergences={divergences:d}"
+        )
+
+    def refresh(self, state, model_args, model_kwargs):
+        """Nothing in the state depends on the data but the last potential energy."""
+        return state
+
+    def wrap_model(self, wrapper):
+        """A copy of this kernel whose model is `wrapper(model)`."""
+        if self._model is None:
+            raise ValueError("wrap_model needs a kernel built from a model.")
+        kernel = copy.copy(self)
+        kernel._model = wrapper(self._model)
+        kernel._reset()
+        return kernel
+
+    def get_constrain_fn(self, model_args, model_kwargs):
+        """See :meth:`postprocess_fn`."""
+        return self.postprocess_fn(model_args, model_kwargs)
+
+
+def _split(rng_key: jax.Array, single: bool) -> tuple[jax.Array, jax.Array]:
+    """Two keys from one, or two batches of keys from one batch."""
+    keys = random.split(rng_key) if single else jax.vmap(random.split)(rng_key)
+    return (keys[0], keys[1]) if single else (keys[:, 0], keys[:, 1])
+
+
+def _shown(temperature, batched: bool) -> str:
+    """Temperatures of the groups, averaged over chains."""
+    values = np.asarray(temperature)
+    values = values.mean(0) if batched else values
+    return ",".join(f"{t:.3g}" for t in np.atleast_1d(values))

@@ -1,0 +1,118 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+A model bound to data of one shape: what a kernel derives from the model's arguments.
+
+Everything here depends on the shapes of the data and never on its values, so that a
+second data set of the same shape reuses all of it, compiled functions included.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+from jax import random
+from numpyro.infer.initialization import init_to_uniform
+
+from numpyro_pl.dynamics.integrate import MinibatchGradient
+from numpyro_pl.kernels.layout import Layout
+from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers
+from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.model.potential import Data, MinibatchPotential, PlainPotential
+from numpyro_pl.model.sites import ModelSites, inspect_sites
+from numpyro_pl.trees.arithmetic import Tree, is_large, row
+from numpyro_pl.trees.ordering import computed_after
+
+__all__ = ["Binding", "bind_model", "bind_potential"]
+
+FULL_BATCH_STEPS = 10
+"""Steps per draw where no plate is subsampled and the user names no number."""
+
+
+class Binding(NamedTuple):
+    """
+    What a kernel knows of its target.
+
+    - **potential** - the potential on minibatches and on the full data.
+    - **sites** - what the model's trace tells about its sites.
+    - **programs** - compiled functions of the model's arguments.
+    """
+
+    potential: MinibatchPotential | PlainPotential
+    sites: ModelSites
+    programs: ArgumentPrograms
+
+    @property
+    def default_num_steps(self) -> int:
+        """Steps per draw where the user names no number: one pass over the data."""
+        plates = self.potential.plates
+        return plates.steps_per_epoch if plates else FULL_BATCH_STEPS
+
+    def gradient(self, data: Data, layout: Layout) -> MinibatchGradient:
+        """Minibatch gradients with respect to the groups of a layout."""
+        potential = self.potential
+        plates = potential.plates
+
+        def energy(groups, rows):
+            return potential(layout.unpack(groups), rows, *data)
+
+        grad = jax.grad(energy)
+        if not isinstance(potential, MinibatchPotential) or not plates:
+            return MinibatchGradient(
+                lambda key, num: {}, lambda groups, batch: grad(groups, None), None
+            )
+
+        def halves(groups, batch):
+            rows = potential.halves(batch)
+            if is_large(groups):
+                # One after the other: the activations of one half at a time.
+                first = grad(groups, row(rows, 0))
+                return first, grad(groups, computed_after(row(rows, 1), first))
+            # Mapped, so that the gradient is compiled once.
+            both = jax.vmap(grad, (None, 0))(groups, rows)
+            return row(both, 0), row(both, 1)
+
+        def mean_of_halves(groups, batch):
+            return jax.tree.map(lambda a, b: 0.5 * (a + b), *halves(groups, batch))
+
+        several = len(plates) > 1
+        size = next(iter(plates.values())).subsample_size
+        return MinibatchGradient(
+            potential.draw_indices,
+            mean_of_halves if several else grad,
+            halves,
+            # With one plate the plain steps use the odd row too, and their noise is
+            # smaller by this fraction; with several, every step is the mean of halves.
+            1.0 if several else 2 * (size // 2) / size,
+            several,
+        )
+
+
+def bind_potential(potential_fn: Callable[[Tree], jax.Array]) -> Binding:
+    """
+    A potential energy of the position alone as a target.
+
+    :param potential_fn: function from a tree of arrays to a scalar, in nats.
+    """
+    return Binding(PlainPotential(potential_fn), ModelSites(), ArgumentPrograms())
+
+
+def bind_model(model: Callable, data: Data) -> Binding:
+    """
+    A model as a target.
+
+    :param model: a NumPyro model.
+    :param data: its arguments.
+    :raises ValueError: for a model or data that cannot be sampled by minibatches.
+    """
+    args, kwargs = data
+    plates = PlateSizes.of(model, *args, **kwargs)
+    sites = inspect_sites(model, plates, args, kwargs)
+    potential = MinibatchPotential(model, plates)
+
+    def first_position(data):
+        return potential.first_position(random.key(0), data, init_to_uniform)
+
+    traced = accepts_tracers(first_position, data)
+    return Binding(potential, sites, ArgumentPrograms(traced))

@@ -1,0 +1,115 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Settings that all kernels have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from numpyro.infer.initialization import init_to_uniform
+
+from numpyro_pl.dynamics.protocol import KernelDefaults
+from numpyro_pl.trees.checks import (
+    check_integer,
+    check_positive,
+    check_unit_interval,
+)
+from numpyro_pl.trees.increments import INCREMENTS
+
+__all__ = ["KernelSettings", "PartitionSettings", "settings_of"]
+
+
+@dataclass(frozen=True)
+class KernelSettings:
+    """
+    Settings of every kernel.
+
+    :param int num_steps: integrator steps, of one gradient each, per draw. None: one
+        pass over the data, `ceil(N / B)`; 10 where no plate is subsampled.
+    :param str increments: random increments, `"gaussian"`, `"signs"` (random signs:
+        much cheaper in large models, same mean, variance and third moment), or `"auto"`
+        (Gaussian up to 10,000 coordinates).
+    :param callable init_strategy: NumPyro's per-site initialization.
+    :param bool full_potential: evaluate `potential_energy` on the full data at every
+        draw (one forward pass); False takes a minibatch estimate, for many draws per
+        pass.
+    :param float variance_rate: weight per step of the newest value in the running noise
+        variance, in (0, 1].
+    :raises ValueError: where a setting is out of its range.
+    """
+
+    num_steps: int | None = None
+    increments: str = "auto"
+    init_strategy: Callable = init_to_uniform
+    full_potential: bool = True
+    variance_rate: float = 1e-3
+
+    def __post_init__(self):
+        if self.num_steps is not None:
+            check_integer("num_steps", self.num_steps)
+        if self.increments not in INCREMENTS:
+            raise ValueError(
+                f"increments must be one of {INCREMENTS}, got {self.increments!r}."
+            )
+        if not callable(self.init_strategy):
+            raise ValueError(
+                "init_strategy must be a strategy of NumPyro, such as init_to_uniform, "
+                f"got {self.init_strategy!r}."
+            )
+        check_unit_interval("variance_rate", self.variance_rate)
+
+
+@dataclass(frozen=True)
+class PartitionSettings(KernelSettings):
+    """
+    Settings of every partitioned kernel: those of :class:`KernelSettings`, and what
+    holds for groups that have no setting of their own.
+
+    :param float step_size: step length h, in units of time where the potential is
+        `U / N`. None: the warmup sets it, from the largest curvature frequency and from
+        the noise.
+    :param float noise_fraction: bound on the mean share by which minibatches heat a
+        group, for scales that the warmup sets.
+    :param float max_frequency: bound on the frequency of every mode, in radians per
+        step, for scales that the warmup sets.
+    """
+
+    step_size: float | None = None
+    noise_fraction: float = 0.05
+    max_frequency: float = 0.5
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.step_size is not None:
+            check_positive("step_size", self.step_size)
+        check_unit_interval("noise_fraction", self.noise_fraction)
+        check_positive("max_frequency", self.max_frequency, below=2.0)
+
+    def group_defaults(self, data_size: float) -> KernelDefaults:
+        """What groups without a setting of their own take."""
+        return KernelDefaults(
+            data_size, self.step_size, self.noise_fraction, self.max_frequency
+        )
+
+
+Settings = TypeVar("Settings", bound=KernelSettings)
+
+
+def settings_of(
+    kernel: str, kind: type[Settings], settings: dict[str, Any]
+) -> Settings:
+    """
+    The settings that a user passed to a kernel by name.
+
+    :param str kernel: name of the kernel.
+    :raises TypeError: for a name that the kernel does not know.
+    """
+    known = [f.name for f in fields(kind)]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise TypeError(
+            f"{kernel} has no setting {', '.join(map(repr, unknown))}. Beside those in "
+            f"its signature it takes {', '.join(known)}."
+        )
+    return kind(**settings)

@@ -1,0 +1,97 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Where a chain starts: initial values, and what is checked there."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from numpyro_pl.kernels.binding import Binding
+from numpyro_pl.model.potential import Data
+from numpyro_pl.model.sites import describe_non_finite
+from numpyro_pl.optim.init_to_map import map_search_of
+from numpyro_pl.trees.arithmetic import Tree, is_traced, leaf_names
+from numpyro_pl.trees.random_bits import is_single_key
+
+__all__ = ["check_finite", "given_position", "initial_position"]
+
+
+def initial_position(
+    rng_key: jax.Array,
+    model: Callable | None,
+    binding: Binding,
+    data: Data,
+    init_strategy: Callable,
+) -> Tree:
+    """
+    Unconstrained initial values by a strategy of NumPyro, a batch of them for many
+    keys.
+
+    :raises ValueError: where there is no model to start from.
+    """
+    search = map_search_of(init_strategy)
+    if search is not None and model is not None:
+        return search(rng_key, model, *data)
+
+    def first_position(data, key):
+        return binding.potential.first_position(key, data, init_strategy)
+
+    name = f"initial_position_{is_single_key(rng_key)}"
+    return binding.programs.compiled(name, first_position, data)(rng_key)
+
+
+def given_position(position: Any, binding: Binding) -> Tree:
+    """
+    Initial values that the user gave, as arrays of a common float type.
+
+    :raises ValueError: for missing or unknown sites.
+    """
+    position = jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.result_type(float, x)), position
+    )
+    latent = binding.sites.latent
+    if latent is None:
+        return position
+    if not isinstance(position, dict) or set(position) != set(latent):
+        got = sorted(position) if isinstance(position, dict) else type(position)
+        raise ValueError(
+            "init_params must be a dict of unconstrained values for the sites "
+            f"{sorted(latent)}, got {got}."
+        )
+    return position
+
+
+def check_finite(data: Data, potential_energy: jax.Array, gradient: Tree) -> None:
+    """
+    Check the potential and its gradient at the initial positions.
+
+    :raises ValueError: names the arguments that hold NaN or infinite values, or the
+        sites whose gradient is not finite.
+    """
+    if is_traced((potential_energy, gradient)):
+        return
+    named = zip(leaf_names(gradient), jax.tree.leaves(gradient), strict=True)
+    bad = [name for name, leaf in named if not _is_finite(leaf)]
+    if _is_finite(potential_energy) and not bad:
+        return
+    where = describe_non_finite(*data)
+    if where is not None:
+        raise ValueError(
+            f"the data holds NaN or infinite values: {where}. Remove or impute "
+            "these rows, or mask them in the model with numpyro.handlers.mask and "
+            "put finite values in their place."
+        )
+    what = "gradient" if _is_finite(potential_energy) else "potential energy"
+    sites = f" (gradient not finite at {', '.join(bad)})" if bad else ""
+    raise ValueError(
+        f"the {what} is not finite at the initial position{sites}. Start elsewhere "
+        "(init_strategy=init_to_median() or init_params), and check that the "
+        "observed values lie in the support of their distributions."
+    )
+
+
+def _is_finite(x: jax.Array) -> bool:
+    return bool(jnp.all(jnp.isfinite(x)))

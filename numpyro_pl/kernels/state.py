@@ -1,0 +1,126 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The state of a chain."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import random
+
+from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.kernels.layout import Layout
+from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.trees.increments import Increments
+
+__all__ = ["LangevinState", "first_state"]
+
+SHARED = 1_000
+"""Entries, for each chain, from which an array that means nothing yet is replaced by
+one that is there."""
+
+
+class LangevinState(NamedTuple):
+    """
+    State of a chain. What is "by group" is a tuple with an entry for each group of the
+    kernel's partition, in a form that only the dynamics of the group knows.
+
+    - **i** - number of draws made, warmup included.
+    - **z** - the draw: unconstrained latent values, a tree like the position.
+    - **momentum** - by group: for most dynamics the displacement of one step,
+      `h p / M`.
+    - **scales** - by group, fixed after warmup: rates `(1 + c) h^2 / (2 M)` of every
+      coordinate in a pseudo-Langevin group; step length and friction in others.
+    - **noise_variance** - by group: running variance of the minibatch gradient in
+      pseudo-Langevin groups; in others its mean, as measured in warmup.
+    - **temperature** - temperature of the target. A scalar for one group, else an
+      array.
+    - **thermostat** - friction variable of adaptive Langevin dynamics, in units of
+      inverse time, 0 for others. A scalar for one group, else an array.
+    - **potential_energy** - potential at `z` in nats, on the full data unless the
+      kernel was told otherwise; ArviZ stores its negative as `lp`.
+    - **kinetic_temperature** - mean kinetic temperature over the draw's steps; its
+      expectation is the target temperature. A scalar for one group, else an array.
+    - **mean_kinetic_temperature** - its running mean since the end of warmup.
+    - **noise_fraction** - mean share of the thermostat's noise that minibatches
+      supplied. A scalar for one group, else an array.
+    - **noise_eigenvalue** - largest eigenvalue of the noise covariance in units of the
+      thermostat's noise, measured at the end of warmup.
+    - **diverging** - whether the draw was thrown away because it was not finite or a
+      runaway (the chain goes on from the draw before with a fresh momentum).
+    - **num_divergences** - their number since the end of warmup.
+    - **rng_key** - key of the next draw.
+    """
+
+    i: jax.Array
+    z: Any
+    momentum: Any
+    scales: Any
+    noise_variance: Any
+    temperature: jax.Array
+    thermostat: jax.Array
+    potential_energy: jax.Array
+    kinetic_temperature: jax.Array
+    mean_kinetic_temperature: jax.Array
+    noise_fraction: jax.Array
+    noise_eigenvalue: jax.Array
+    diverging: jax.Array
+    num_divergences: jax.Array
+    rng_key: jax.Array
+
+    def sharing_arrays(self, num_chains: int) -> "LangevinState":
+        """
+        The state before the first draw with the draw's arrays in place of momenta,
+        scales and variances, which the first draw sets. `MCMC` keeps this state for the
+        whole run: it would hold three more arrays of the size of the parameters.
+        Small arrays stay: a thermostat has a value from the start.
+        """
+        known = {(x.shape, x.dtype): x for x in jax.tree.leaves(self.z)}
+
+        def share(x):
+            return (
+                known.get((x.shape, x.dtype), x) if x.size >= SHARED * num_chains else x
+            )
+
+        return self._replace(
+            momentum=jax.tree.map(share, self.momentum),
+            scales=jax.tree.map(share, self.scales),
+            noise_variance=jax.tree.map(share, self.noise_variance),
+        )
+
+
+def first_state(
+    dynamics: Partition, layout: Layout, rng_key: jax.Array, z: Tree, potential_energy
+) -> LangevinState:
+    """
+    The state before the first draw, which begins with an event of the warmup. Its
+    scales are ones: they only have their shapes.
+    """
+    dtype = jnp.result_type(*jax.tree.leaves(z))
+    position = layout.pack(z)
+    ones = jax.tree.map(jnp.ones_like, position)
+    shapes = jax.eval_shape(lambda x: dynamics.choose_scales(x, x), ones)
+    scales = jax.tree.map(lambda s: jnp.ones(s.shape, s.dtype), shapes)
+    momentum = dynamics.draw_momentum(
+        Increments("signs", random.fold_in(rng_key, 0)), scales, position
+    )
+    temperature = jnp.asarray(dynamics.temperature, dtype)
+    zero = jnp.zeros((), dtype)
+    return LangevinState(
+        i=jnp.asarray(0),
+        z=z,
+        momentum=momentum,
+        scales=scales,
+        noise_variance=jax.tree.map(jnp.zeros_like, dynamics.kept_variance(ones)),
+        temperature=temperature,
+        thermostat=dynamics.thermostat(momentum),
+        potential_energy=potential_energy,
+        kinetic_temperature=temperature,
+        mean_kinetic_temperature=jnp.zeros_like(temperature),
+        noise_fraction=jnp.zeros_like(temperature),
+        noise_eigenvalue=zero,
+        diverging=jnp.asarray(False),
+        num_divergences=jnp.asarray(0),
+        rng_key=rng_key,
+    )

@@ -1,0 +1,118 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The arguments of a model in compiled programs: arrays are inputs of the program, all
+else is part of it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from numpyro_pl.model.potential import Data
+from numpyro_pl.trees.arithmetic import is_array
+
+__all__ = ["ArgumentPrograms", "accepts_tracers", "data_signature"]
+
+
+class _Same:
+    """An object that cannot be hashed, told from others by its identity."""
+
+    def __init__(self, value: Any):
+        # Held, so that its address cannot come to belong to another object.
+        self.value = value
+
+    def __eq__(self, other):
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self):
+        return id(self.value)
+
+
+def data_signature(data: Data) -> Any:
+    """
+    Hashable description of a model's arguments: shapes and types of arrays, values of
+    all else. It holds no array.
+    """
+    leaves, treedef = jax.tree.flatten(data)
+
+    def describe(leaf):
+        if is_array(leaf):
+            return tuple(leaf.shape), jax.dtypes.canonicalize_dtype(leaf.dtype).name
+        try:
+            hash(leaf)
+        except TypeError:
+            return _Same(leaf)
+        # With its type, because True == 1 == 1.0.
+        return type(leaf), leaf
+
+    return treedef, tuple(describe(leaf) for leaf in leaves)
+
+
+def _split(data: Data) -> tuple[list, Callable[[list], Data]]:
+    """The arrays of the data, and the function that puts arrays in their place."""
+    leaves, treedef = jax.tree.flatten(data)
+    arrays = [leaf for leaf in leaves if is_array(leaf)]
+    # The function outlives this data set in compiled programs: it must not hold it.
+    others = [None if is_array(leaf) else leaf for leaf in leaves]
+    places = [i for i, leaf in enumerate(leaves) if is_array(leaf)]
+
+    def rebuild(arrays):
+        new = list(others)
+        for i, array in zip(places, arrays, strict=True):
+            new[i] = array
+        return jax.tree.unflatten(treedef, new)
+
+    return arrays, rebuild
+
+
+def accepts_tracers(fn: Callable[[Data], Any], data: Data) -> bool:
+    """
+    Whether `fn(data)` can be traced. Some models look at the values of their data
+    (`int(group.max())`).
+    """
+    arrays, rebuild = _split(data)
+    try:
+        jax.eval_shape(lambda xs: fn(rebuild(xs)), arrays)
+    except jax.errors.JAXTypeError:
+        return False
+    return True
+
+
+class ArgumentPrograms:
+    """
+    Functions of a model's arguments, compiled once for arguments of one shape.
+
+    :param bool traced: whether arrays are inputs of the programs. Else they are
+        constants, and each call compiles anew.
+    """
+
+    def __init__(self, traced: bool = True):
+        self._traced = traced
+        self._programs: dict[str, Callable] = {}
+
+    def prepare(self, args: tuple, kwargs: dict) -> Data:
+        """Arguments as the programs take them: NumPy arrays on the device."""
+        if not self._traced:
+            return args, kwargs
+        return jax.tree.map(
+            lambda x: jnp.asarray(x) if is_array(x) else x, (args, kwargs)
+        )
+
+    def compiled(self, name: str, fn: Callable, data: Data) -> Callable:
+        """
+        `fn(data, *rest)` as a compiled function of `rest`.
+
+        :param str name: name under which the program is kept.
+        :param fn: the function; it must not hold data itself.
+        """
+        if not self._traced:
+            return jax.jit(lambda *rest: fn(data, *rest))
+        arrays, rebuild = _split(data)
+        if name not in self._programs:
+            self._programs[name] = jax.jit(lambda xs, *rest: fn(rebuild(xs), *rest))
+        program = self._programs[name]
+        return lambda *rest: program(arrays, *rest)

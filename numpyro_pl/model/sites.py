@@ -1,0 +1,192 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Checks made before sampling starts: each error names the mistake and the remedy."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.infer.initialization import init_to_uniform
+
+from numpyro_pl.model.handlers import INDICES_KWARG, IndexedModel, trace_of
+from numpyro_pl.model.index_flow import IndexFlow, trace_indices
+from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.trees.arithmetic import is_array
+
+__all__ = [
+    "ModelSites",
+    "Site",
+    "check_latent_sites",
+    "describe_non_finite",
+    "inspect_sites",
+    "local_latent_sites",
+    "sites_of",
+]
+
+
+class Site(NamedTuple):
+    """
+    A sample site.
+
+    - **observed** - whether it has data.
+    - **discrete** - whether its support is.
+    - **plates** - sizes of the plates around it, as traced, by name.
+    """
+
+    observed: bool
+    discrete: bool
+    plates: dict[str, int]
+
+
+class ModelSites(NamedTuple):
+    """
+    What a model's trace tells about its sites.
+
+    - **latent** - names of the latent sites; None where there is no model.
+    - **batch_dependent** - deterministic sites whose value depends on the minibatch.
+    - **data_size** - number of data: the size of the largest plate around an observed
+      site, 1 where there is none.
+    """
+
+    latent: tuple[str, ...] | None = None
+    batch_dependent: tuple[str, ...] = ()
+    data_size: int = 1
+
+
+def sites_of(trace: dict[str, dict]) -> dict[str, Site]:
+    """
+    The sample sites of a model.
+
+    :param trace: dict of NumPyro's site messages by name.
+    """
+    return {
+        name: Site(
+            bool(site["is_observed"]),
+            site["fn"].support.is_discrete,
+            {frame.name: frame.size for frame in site["cond_indep_stack"]},
+        )
+        for name, site in trace.items()
+        if site["type"] == "sample"
+    }
+
+
+def local_latent_sites(
+    sites: dict[str, Site], plates: Iterable[str]
+) -> list[tuple[str, str]]:
+    """Latent sites inside one of the `plates`, as pairs (site, plate)."""
+    return [
+        (name, plate)
+        for name, site in sites.items()
+        for plate in plates
+        if not site.observed and plate in site.plates
+    ]
+
+
+def check_latent_sites(sites: dict[str, Site], plates: PlateSizes) -> tuple[str, ...]:
+    """
+    Names of the latent sites of a model whose minibatches come from `plates`.
+
+    :raises ValueError: for a latent site inside a subsampled plate, a discrete latent
+        site, and a model without latent sites.
+    """
+    for name, plate in local_latent_sites(sites, plates):
+        raise ValueError(
+            f"latent site '{name}' is inside the subsampled plate '{plate}': a "
+            "minibatch sees only some of its values, so that they can be neither "
+            "sampled nor optimized by minibatches. Move the site out of the plate, "
+            "marginalize it, or drop subsample_size from this plate. (If the site "
+            "should be observed, its value was None: pass the data.)"
+        )
+    latent = tuple(name for name, site in sites.items() if not site.observed)
+    for name in latent:
+        if sites[name].discrete:
+            raise ValueError(
+                f"latent site '{name}' is discrete, and has no gradient to follow: "
+                "marginalize it (for example with a mixture distribution), or sample "
+                "it with numpyro's DiscreteHMCGibbs."
+            )
+    if not latent:
+        raise ValueError(
+            "the model has no latent sample sites (numpyro.sample without obs): there "
+            "is nothing to sample."
+        )
+    return latent
+
+
+def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSites:
+    """
+    Trace a model abstractly (no arithmetic) and check that it can be sampled by
+    minibatches.
+
+    :param model: a NumPyro model.
+    :param PlateSizes plates: its subsampled plates.
+    :raises ValueError: for latent sites that :func:`check_latent_sites` refuses, and
+        for arrays whose length is not their plate's.
+    """
+    sites: dict[str, Site] = {}
+    indexed = IndexedModel(model)
+
+    def values(indices):
+        run = {**kwargs, INDICES_KWARG: indices}
+        trace = trace_of(indexed, args, run, strategy=init_to_uniform)
+        sites.update(sites_of(trace))
+        observed = [
+            jnp.sum(site["fn"].log_prob(site["value"]))
+            for site in trace.values()
+            if site["type"] == "sample" and site["is_observed"]
+        ]
+        deterministic = {
+            name: site["value"]
+            for name, site in trace.items()
+            if site["type"] == "deterministic"
+        }
+        return deterministic, observed
+
+    indices = {
+        name: jnp.zeros(p.subsample_size, int) for name, p in sorted(plates.items())
+    }
+    flow = trace_indices(values, indices)
+    _check_lengths(flow, plates)
+    latent = check_latent_sites(sites, plates)
+    data_sizes = [
+        plates[name].size if name in plates else size
+        for site in sites.values()
+        if site.observed
+        for name, size in site.plates.items()
+    ]
+    return ModelSites(latent, tuple(flow.dependent), max(data_sizes, default=1))
+
+
+def _check_lengths(flow: IndexFlow, plates: PlateSizes) -> None:
+    for name, operand, axis in flow.gathers:
+        length, size = operand[axis], plates[name].size
+        if length != size:
+            raise ValueError(
+                f"an array of shape {operand} is indexed by plate '{name}', which has "
+                f"size {size}, but has length {length} there. Arrays under one plate "
+                "need the same length: check the model's arguments."
+            )
+
+
+def describe_non_finite(args, kwargs) -> str | None:
+    """
+    Say where NaN or infinite values are in the arguments of a model, or return None.
+    Works on concrete arrays alone; traced ones are passed over.
+    """
+    found = []
+    paths = jax.tree_util.tree_flatten_with_path((tuple(args), dict(kwargs)))[0]
+    for path, leaf in paths:
+        if isinstance(leaf, jax.core.Tracer) or not is_array(leaf):
+            continue
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            continue
+        count = int(np.sum(~np.isfinite(np.asarray(leaf))))
+        if count:
+            where, rest = path[0].idx, path[1:]
+            kind = "positional argument" if where == 0 else "keyword argument"
+            label = jax.tree_util.keystr(rest).strip("[]'\"")
+            found.append(f"{kind} {label} ({count} of {leaf.size} values)")
+    return "; ".join(found) if found else None

@@ -1,0 +1,56 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+What the chains of a run tell each other. Vectorized chains share their scales: what one
+chain sees of noise and curvature is a small sample of what it will meet.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from numpyro_pl.trees.arithmetic import Tree
+
+__all__ = ["ManyChains", "OneChain"]
+
+
+class OneChain:
+    """A chain on its own."""
+
+    def mean(self, tree: Tree) -> Tree:
+        """Mean over the chains."""
+        return tree
+
+    def largest(self, tree: Tree) -> Tree:
+        """Largest value of the chains."""
+        return tree
+
+    def mean_and_sd(self, tree: Tree) -> Tree:
+        """Mean over the chains, plus a standard deviation between them."""
+        return tree
+
+
+class ManyChains(OneChain):
+    """
+    Chains mapped over a named axis.
+
+    :param str axis_name: the axis of :func:`jax.vmap`.
+    """
+
+    def __init__(self, axis_name: str):
+        self.axis_name = axis_name
+
+    def mean(self, tree: Tree) -> Tree:
+        """Mean over the chains."""
+        return lax.pmean(tree, self.axis_name)
+
+    def largest(self, tree: Tree) -> Tree:
+        """Largest value of the chains."""
+        return lax.pmax(tree, self.axis_name)
+
+    def mean_and_sd(self, tree: Tree) -> Tree:
+        """Mean over the chains, plus a standard deviation between them."""
+        mean = self.mean(tree)
+        square = self.mean(jax.tree.map(lambda x, m: jnp.square(x - m), tree, mean))
+        return jax.tree.map(lambda m, s: m + jnp.sqrt(s), mean, square)
