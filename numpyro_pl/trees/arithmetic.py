@@ -1,0 +1,125 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Arithmetic on trees of arrays, and how large they are.
+
+From some size on, memory decides how a model is computed. In small models the number of
+operations counts: positions are packed in one vector, and both halves of a minibatch
+are differentiated at once. In large ones every array of the size of the parameters
+counts, in time as in memory.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+__all__ = [
+    "SMALL",
+    "Tree",
+    "hvp",
+    "is_array",
+    "is_large",
+    "is_traced",
+    "leaf_names",
+    "mean_of",
+    "row",
+    "size_of",
+    "squared_norm",
+    "sum_of",
+    "tree_dot",
+]
+
+Tree: TypeAlias = Any
+"""A tree of arrays, as JAX knows them: an array, or a dict, tuple or list of trees."""
+
+SMALL = 20_000
+"""Most coordinates of a small model."""
+
+
+def size_of(tree: Tree) -> int:
+    """Number of coordinates."""
+    return sum(math.prod(jnp.shape(x)) for x in jax.tree.leaves(tree))
+
+
+def is_large(tree: Tree) -> bool:
+    """Whether a position is that of a large model."""
+    return size_of(tree) > SMALL
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is an array, of JAX, NumPy or traced (a Python number is not)."""
+    return hasattr(leaf, "dtype") and hasattr(leaf, "shape")
+
+
+def is_traced(tree: Tree) -> bool:
+    """Whether any leaf is a tracer, whose value is not known yet."""
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
+
+
+def leaf_names(tree: Tree) -> list[str]:
+    """
+    Names of the leaves, in their order: the keys on the way to each, joined by dots.
+
+    :param tree: a tree of arrays; the leaves of a model's position are its sites.
+    """
+
+    def name(key) -> str:
+        for field in ("key", "name", "idx"):
+            if hasattr(key, field):
+                return str(getattr(key, field))
+        return str(key)
+
+    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [".".join(name(key) for key in path) for path, _ in paths]
+
+
+def row(tree: Tree, index: Any) -> Tree:
+    """The entry at `index` along the leading axis of every array."""
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def tree_dot(x: Tree, y: Tree) -> jax.Array:
+    """Inner product of two trees of the same structure, a scalar."""
+    pairs = zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
+    return jnp.asarray(sum(jnp.vdot(a, b) for a, b in pairs))
+
+
+def squared_norm(tree: Tree) -> jax.Array:
+    """Sum of the squares of all coordinates."""
+    return jnp.asarray(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree)))
+
+
+def mean_of(tree: Tree) -> jax.Array:
+    """Mean over all coordinates."""
+    return jnp.asarray(sum(jnp.sum(x) for x in jax.tree.leaves(tree))) / size_of(tree)
+
+
+def sum_of(fn: Callable[[Any], Tree], num: Any) -> Tree:
+    """
+    `fn(0) + ... + fn(num - 1)`, one after the other, so that one result and the sum are
+    all that is held. Not differentiable in reverse: take derivatives inside `fn`.
+
+    :param fn: function of a whole number (traced) that returns a tree.
+    :param num: how many, an int or a traced whole number.
+    """
+    shapes = jax.eval_shape(fn, jnp.zeros((), jnp.result_type(num)))
+    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.fori_loop(
+        0, num, lambda i, total: jax.tree.map(jnp.add, total, fn(i)), start
+    )
+
+
+def hvp(fn: Callable[[Tree], jax.Array], x: Tree, v: Tree) -> Tree:
+    """
+    Hessian-vector product, forward over reverse: about 2 to 3 gradients.
+
+    :param fn: scalar function of a tree.
+    :param x: where the Hessian is taken.
+    :param v: the vector, a tree like `x`.
+    :return: `H(x) v`, a tree like `x`.
+    """
+    return jax.jvp(jax.grad(fn), (x,), (v,))[1]
