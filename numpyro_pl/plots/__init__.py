@@ -19,6 +19,7 @@ from numpyro_pl.diagnostics import (
     expected_calibration_error,
     total_variation,
 )
+from numpyro_pl.plots.axes import new_axes, pyplot
 
 __all__ = [
     "plot_calibration",
@@ -58,7 +59,7 @@ def plot_traces(
             f"targets has {unknown}, which draws does not: {list(traces)}."
         )
     if ax is None:
-        _, axes = _pyplot().subplots(
+        _, axes = pyplot().subplots(
             len(traces),
             squeeze=False,
             figsize=(7.0, 0.6 + 1.8 * len(traces)),
@@ -242,21 +243,8 @@ def plot_calibration(
     return ax
 
 
-def _pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as e:
-        raise ImportError(
-            "numpyro_pl.plots needs matplotlib: pip install 'numpyro-pl[examples]'."
-        ) from e
-    return plt
-
-
 def _axes(ax: Any, square: bool = False) -> Any:
-    if ax is not None:
-        return ax
-    figsize = (4.8, 4.8) if square else (7.0, 3.2)
-    return _pyplot().subplots(figsize=figsize, layout="constrained")[1]
+    return new_axes(ax, (4.8, 4.8) if square else (7.0, 3.2))
 
 
 def _legend_above(ax: Any) -> None:
