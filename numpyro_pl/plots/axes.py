@@ -1,18 +1,35 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Axes to draw on. Matplotlib is imported when the first picture is drawn."""
+"""What the plots share: axes, legends and line styles. Matplotlib is imported late."""
 
+from types import MappingProxyType
 from typing import Any
 
-__all__ = ["new_axes", "pyplot"]
+__all__ = [
+    "SQUARE",
+    "TARGET_LINE",
+    "legend",
+    "legend_above",
+    "new_axes",
+    "pyplot",
+    "unit_square",
+]
+
+SQUARE = (4.8, 4.8)
+"""Size of a new square figure, in inches."""
+
+TARGET_LINE = MappingProxyType(
+    {"color": "0.15", "linestyle": "--", "linewidth": 1.2, "zorder": 4}
+)
+"""Line style of the value that the sampler should reach."""
 
 
 def pyplot() -> Any:
     """
     The module `matplotlib.pyplot`.
 
-    :raises ImportError: where matplotlib is not installed, with the command for it.
+    :raises ImportError: if Matplotlib is missing, with the command that installs it.
     """
     try:
         import matplotlib.pyplot as plt
@@ -29,7 +46,46 @@ def new_axes(ax: Any = None, figsize: tuple[float, float] = (7.0, 3.2)) -> Any:
 
     :param ax: axes, or None.
     :param figsize: width and height of a new figure, in inches.
+    :raises ImportError: if Matplotlib is missing and `ax` is None.
     """
     if ax is not None:
         return ax
     return pyplot().subplots(figsize=figsize, layout="constrained")[1]
+
+
+def legend(ax: Any, loc: str = "best") -> None:
+    """
+    A legend inside the axes, without a frame.
+
+    :param ax: axes.
+    :param str loc: a location of Matplotlib's `legend`.
+    """
+    ax.legend(loc=loc, frameon=False)
+
+
+def legend_above(ax: Any) -> None:
+    """
+    A legend above the axes, at the right: traces fill the axes from side to side, so
+    that a legend inside would cover some of them.
+
+    :param ax: axes.
+    """
+    ax.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=4,
+        frameon=False,
+        borderaxespad=0.1,
+    )
+
+
+def unit_square(ax: Any) -> None:
+    """
+    Equal axes from 0 to 1, with the dashed diagonal.
+
+    :param ax: axes.
+    """
+    ax.plot([0, 1], [0, 1], **TARGET_LINE)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_aspect("equal")
