@@ -305,8 +305,6 @@ def save_picture(langevin: Posterior, nuts: Posterior, path: Path) -> None:
         num_bins=CALIBRATION_BINS,
         ax=axes["calibration"],
     )
-    # The upper left corner, where it stands by default, is where the bars are.
-    axes["calibration"].legend(loc="lower right", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -9,7 +9,6 @@ from typing import Any
 __all__ = [
     "SQUARE",
     "TARGET_LINE",
-    "legend",
     "legend_above",
     "new_axes",
     "pyplot",
@@ -53,27 +52,22 @@ def new_axes(ax: Any = None, figsize: tuple[float, float] = (7.0, 3.2)) -> Any:
     return pyplot().subplots(figsize=figsize, layout="constrained")[1]
 
 
-def legend(ax: Any, loc: str = "best") -> None:
-    """
-    A legend inside the axes, without a frame.
-
-    :param ax: axes.
-    :param str loc: a location of Matplotlib's `legend`.
-    """
-    ax.legend(loc=loc, frameon=False)
-
-
 def legend_above(ax: Any) -> None:
     """
-    A legend above the axes, at the right: traces fill the axes from side to side, so
-    that a legend inside would cover some of them.
+    A legend above the axes, at the right: traces and error bars fill the axes, so that
+    a legend inside would cover some of them.
 
-    :param ax: axes.
+    :param ax: axes, with something to list in the legend.
     """
+    labels = ax.get_legend_handles_labels()[1]
+    # About 0.08 inches per character, and 0.6 for the line and the space around it. A
+    # legend wider than the axes would be cut off by the edge of the figure.
+    entry = 0.6 + 0.08 * max(map(len, labels))
+    width = ax.get_window_extent().width / ax.figure.dpi
     ax.legend(
         loc="lower right",
         bbox_to_anchor=(1.0, 1.0),
-        ncols=4,
+        ncols=int(min(len(labels), max(1, width // entry))),
         frameon=False,
         borderaxespad=0.1,
     )

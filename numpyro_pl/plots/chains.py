@@ -12,6 +12,9 @@ from numpyro_pl.plots.axes import TARGET_LINE, legend_above, new_axes, pyplot
 
 __all__ = ["plot_temperature", "plot_traces"]
 
+LOG_SCALE_FROM = 10
+"""Ratio of targets above which a linear axis would flatten the coldest groups."""
+
 
 def plot_traces(
     draws: Mapping[str, Any],
@@ -62,7 +65,8 @@ def plot_temperature(
     """
     Kinetic temperature at each draw (thin lines) and its running mean (bold), one of
     each per chain. The running mean converges to the target if the sampler is right.
-    The legend gives the mean over all chains and draws.
+    The legend gives the mean over all chains and draws. The temperature axis is
+    logarithmic if the targets differ by more than a factor of 10.
 
     :param temperature: array of shape (chain, draw), or (draw,) for one chain, or
         (chain, draw, groups); or an `MCMC` that was run with
@@ -87,8 +91,11 @@ def plot_temperature(
         colors = [
             f"C{(group if len(values) > 1 else i) % 10}" for i in range(len(chains))
         ]
-        _draw_group(ax, chains, colors, f"{label} ({chains.mean():.3f})")
-    for i, mark in enumerate(np.unique(np.asarray(target, dtype=np.float64))):
+        _draw_group(ax, chains, colors, f"{label} ({chains.mean():#.4g})")
+    marks = np.unique(np.asarray(target, dtype=np.float64))
+    if values.min() > 0 and marks[0] > 0 and marks[-1] > LOG_SCALE_FROM * marks[0]:
+        ax.set_yscale("log")
+    for i, mark in enumerate(marks):
         ax.axhline(mark, label="target" if i == 0 else None, **TARGET_LINE)
     ax.set_xlabel("draw")
     ax.set_ylabel("kinetic temperature")

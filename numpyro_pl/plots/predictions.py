@@ -15,7 +15,7 @@ from numpyro_pl.diagnostics.scores import (
     mean_probabilities,
     total_variation,
 )
-from numpyro_pl.plots.axes import SQUARE, legend, new_axes, unit_square
+from numpyro_pl.plots.axes import SQUARE, legend_above, new_axes, unit_square
 
 __all__ = ["plot_calibration", "plot_predictive_comparison"]
 
@@ -119,5 +119,5 @@ def plot_calibration(
     unit_square(ax)
     ax.set_xlabel("confidence")
     ax.set_ylabel("accuracy")
-    legend(ax, "upper left")
+    legend_above(ax)
     return ax

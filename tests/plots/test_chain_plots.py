@@ -103,6 +103,21 @@ def test_temperature_of_groups():
         plots.plot_temperature(np.float64(1.0))
 
 
+def test_temperatures_far_apart_have_a_logarithmic_axis():
+    cold_and_hot = np.exp(0.1 * np.stack([CHAINS, CHAINS], -1)) * [1e-3, 1.0]
+    ax = rendered(plots.plot_temperature(cold_and_hot, target=[1e-3, 1.0]))
+    assert ax.get_yscale() == "log"
+    assert rendered(plots.plot_temperature(cold_and_hot)).get_yscale() == "linear"
+
+
+def test_a_long_legend_stays_within_the_figure():
+    groups = np.exp(0.1 * np.stack([CHAINS] * 4, -1))
+    names = [f"a group with a long name, {i}" for i in range(4)]
+    ax = rendered(plots.plot_temperature(groups, names=names))
+    assert ax.get_legend().get_window_extent().x0 >= 0
+    assert ax.get_window_extent().width > 0.8 * ax.figure.bbox.width
+
+
 class Run:
     """What plot_temperature asks of an MCMC."""
 
