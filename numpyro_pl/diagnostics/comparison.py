@@ -53,7 +53,7 @@ def compare(
     is far above one or `ess_bulk` below a few hundred, the standard errors are
     unreliable.
 
-    A row is NaN if a draw is not finite. `r_hat` is NaN if all draws are equal.
+    A row contains NaN if a draw is not finite. `r_hat` is NaN if all draws are equal.
 
     The table's `attrs` hold `posterior_only` and `reference_only` (sites skipped
     because the other posterior lacks them), `not_finite` (rows with draws that are not

@@ -1,7 +1,7 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Chains to test with, and what ArviZ makes of them."""
+"""Chains to test with, and their convergence measures by ArviZ."""
 
 import numpy as np
 import xarray as xr

@@ -20,7 +20,7 @@ from numpyro_pl.diagnostics.convergence import (
 
 @pytest.mark.parametrize("phi", [-0.7, 0.0, 0.5, 0.99])
 @pytest.mark.parametrize("num_draws", [4, 5, 8, 9, 10, 100, 333])
-def test_convergence_measures_are_arviz_s(phi, num_draws):
+def test_convergence_measures_agree_with_arviz(phi, num_draws):
     x = ar1(np.random.default_rng(num_draws), phi, 3, num_draws, 6)
     x[1, :, 5] += 4.0  # a chain in another place
     summary = summarize_chains(x)
@@ -36,7 +36,7 @@ def test_convergence_measures_are_arviz_s(phi, num_draws):
         np.testing.assert_allclose(mine, theirs, rtol=1e-7, atol=1e-12)
 
 
-def test_convergence_measures_are_arviz_s_with_ties():
+def test_convergence_measures_agree_with_arviz_for_ties():
     rng = np.random.default_rng(0)
     x = rng.poisson(2.0, size=(4, 50, 5)).astype(float)
     x[..., 4] = x[..., 4] > 1
@@ -61,6 +61,6 @@ values = st.floats(-1e3, 1e3) | st.integers(-3, 3).map(float)
     arrays(float, st.integers(1, 12), elements=values),
     arrays(float, st.integers(1, 12), elements=values),
 )
-def test_wasserstein_is_scipy_s(a, b):
+def test_wasserstein_agrees_with_scipy(a, b):
     mine = wasserstein1(a[:, None], b[:, None])
     np.testing.assert_allclose(mine, [wasserstein_distance(a, b)], atol=1e-9)

@@ -9,7 +9,7 @@ from arviz_reference import ar1, arviz_value
 from numpyro_pl.diagnostics import function_rhat, summarize_rhat
 
 
-def test_function_rhat_is_arviz_s():
+def test_function_rhat_agrees_with_arviz():
     x = ar1(np.random.default_rng(14), 0.5, 3, 60, 4 * 5)
     r_hat = function_rhat(x.reshape(3, 60, 4, 5))
     assert r_hat.shape == (4, 5)
@@ -17,8 +17,8 @@ def test_function_rhat_is_arviz_s():
     assert function_rhat(x).shape == (20,)
 
 
-def test_function_rhat_does_not_mind_exchanged_units():
-    # Two units that one chain has in the other order: the weights disagree for ever,
+def test_function_rhat_ignores_permuted_units():
+    # Two units, swapped in one chain: the weights never agree,
     # the function does not. 1.05 is exceeded by chance far less than once in 10^4.
     rng = np.random.default_rng(15)
     draws = np.array([-2.0, 2.0]) + 0.1 * rng.normal(size=(4, 300, 2))
@@ -31,7 +31,7 @@ def test_function_rhat_does_not_mind_exchanged_units():
     assert np.isnan(function_rhat(predictions)[~varying]).all()
 
 
-def test_function_rhat_sees_a_chain_elsewhere():
+def test_function_rhat_detects_a_chain_elsewhere():
     x = np.random.default_rng(16).normal(size=(4, 200, 6))
     x[2, :, 4] += 3.0
     x[1, :, 5] *= 5.0  # the same place, another width

@@ -81,7 +81,7 @@ def test_total_variation_is_a_bounded_metric(probs):
 # against labels
 
 
-def test_accuracy_and_log_loss_are_scikit_learn_s():
+def test_accuracy_and_log_loss_agree_with_scikit_learn():
     rng = np.random.default_rng(0)
     p, y = probabilities(rng, 200, 5), rng.integers(0, 5, 200)
     assert log_loss(y, p) == pytest.approx(metrics.log_loss(y, p, labels=range(5)))
