@@ -144,10 +144,10 @@ def measure(langevin: Posterior, nuts: Posterior) -> dict[str, float]:
         blank_weights = np.asarray(one.samples["w1"])[:, :, blank]
         diverging = one.mcmc.get_extra_fields()["diverging"]
         figures |= {
-            f"accuracy{suffix}": diagnostics.accuracy(one.probs, data.y_test),
-            f"log_loss{suffix}": diagnostics.log_loss(one.probs, data.y_test),
+            f"accuracy{suffix}": diagnostics.accuracy(data.y_test, one.probs),
+            f"log_loss{suffix}": diagnostics.log_loss(data.y_test, one.probs),
             f"calibration_error{suffix}": diagnostics.expected_calibration_error(
-                one.probs, data.y_test, CALIBRATION_BINS
+                data.y_test, one.probs, CALIBRATION_BINS
             ),
             f"potential{suffix}": float(one.potential.mean()),
             f"potential_sd{suffix}": float(one.potential.std()),
@@ -300,13 +300,11 @@ def save_picture(langevin: Posterior, nuts: Posterior, path: Path) -> None:
         ax=axes["scatter"],
     )
     plots.plot_calibration(
-        {"PseudoLangevin": langevin.probs, "NUTS": nuts.probs},
         data.y_test,
+        {"PseudoLangevin": langevin.probs, "NUTS": nuts.probs},
         num_bins=CALIBRATION_BINS,
         ax=axes["calibration"],
     )
-    # The upper left corner, where it stands by default, is where the bars are.
-    axes["calibration"].legend(loc="lower right", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)

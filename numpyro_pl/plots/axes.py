@@ -1,18 +1,34 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Axes to draw on. Matplotlib is imported when the first picture is drawn."""
+"""What the plots share: axes, legends and line styles. Matplotlib is imported late."""
 
+from types import MappingProxyType
 from typing import Any
 
-__all__ = ["new_axes", "pyplot"]
+__all__ = [
+    "SQUARE",
+    "TARGET_LINE",
+    "legend_above",
+    "new_axes",
+    "pyplot",
+    "unit_square",
+]
+
+SQUARE = (4.8, 4.8)
+"""Size of a new square figure, in inches."""
+
+TARGET_LINE = MappingProxyType(
+    {"color": "0.15", "linestyle": "--", "linewidth": 1.2, "zorder": 4}
+)
+"""Line style of the value that the sampler should reach."""
 
 
 def pyplot() -> Any:
     """
     The module `matplotlib.pyplot`.
 
-    :raises ImportError: where matplotlib is not installed, with the command for it.
+    :raises ImportError: if Matplotlib is missing, with the command that installs it.
     """
     try:
         import matplotlib.pyplot as plt
@@ -29,7 +45,41 @@ def new_axes(ax: Any = None, figsize: tuple[float, float] = (7.0, 3.2)) -> Any:
 
     :param ax: axes, or None.
     :param figsize: width and height of a new figure, in inches.
+    :raises ImportError: if Matplotlib is missing and `ax` is None.
     """
     if ax is not None:
         return ax
     return pyplot().subplots(figsize=figsize, layout="constrained")[1]
+
+
+def legend_above(ax: Any) -> None:
+    """
+    A legend above the axes, at the right: traces and error bars fill the axes, so that
+    a legend inside would cover some of them.
+
+    :param ax: axes, with something to list in the legend.
+    """
+    labels = ax.get_legend_handles_labels()[1]
+    # About 0.08 inches per character, and 0.6 for the line and the space around it. A
+    # legend wider than the axes would be cut off by the edge of the figure.
+    entry = 0.6 + 0.08 * max(map(len, labels))
+    width = ax.get_window_extent().width / ax.figure.dpi
+    ax.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=int(min(len(labels), max(1, width // entry))),
+        frameon=False,
+        borderaxespad=0.1,
+    )
+
+
+def unit_square(ax: Any) -> None:
+    """
+    Equal axes from 0 to 1, with the dashed diagonal.
+
+    :param ax: axes.
+    """
+    ax.plot([0, 1], [0, 1], **TARGET_LINE)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_aspect("equal")

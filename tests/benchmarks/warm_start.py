@@ -85,7 +85,7 @@ def sample(key, num_warmup: int, num_samples: int, search: int | None) -> Draws:
     fields = mcmc.get_extra_fields(group_by_chain=True)
     return Draws(
         np.asarray(fields["potential_energy"], np.float64),
-        diagnostics.log_loss(probs, data.y_test),
+        diagnostics.log_loss(data.y_test, probs),
         float(np.mean(fields["kinetic_temperature"])),
     )
 

@@ -9,11 +9,6 @@ import numpy as np
 import pytest
 
 from numpyro_pl import plots
-from numpyro_pl.diagnostics import (
-    calibration_curve,
-    expected_calibration_error,
-    total_variation,
-)
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -25,14 +20,7 @@ def close_figures():
     plt.close("all")
 
 
-def probabilities(seed, *shape):
-    rng = np.random.default_rng(seed)
-    return rng.dirichlet(np.ones(shape[-1]), size=shape[:-1])
-
-
-RNG = np.random.default_rng(0)
-CHAINS = RNG.normal(size=(3, 50))
-LABELS = RNG.integers(0, 4, 30)
+CHAINS = np.random.default_rng(0).normal(size=(3, 50))
 
 
 def y_data(ax):
@@ -115,6 +103,21 @@ def test_temperature_of_groups():
         plots.plot_temperature(np.float64(1.0))
 
 
+def test_temperatures_far_apart_have_a_logarithmic_axis():
+    cold_and_hot = np.exp(0.1 * np.stack([CHAINS, CHAINS], -1)) * [1e-3, 1.0]
+    ax = rendered(plots.plot_temperature(cold_and_hot, target=[1e-3, 1.0]))
+    assert ax.get_yscale() == "log"
+    assert rendered(plots.plot_temperature(cold_and_hot)).get_yscale() == "linear"
+
+
+def test_a_long_legend_stays_within_the_figure():
+    groups = np.exp(0.1 * np.stack([CHAINS] * 4, -1))
+    names = [f"a group with a long name, {i}" for i in range(4)]
+    ax = rendered(plots.plot_temperature(groups, names=names))
+    assert ax.get_legend().get_window_extent().x0 >= 0
+    assert ax.get_window_extent().width > 0.8 * ax.figure.bbox.width
+
+
 class Run:
     """What plot_temperature asks of an MCMC."""
 
@@ -134,49 +137,6 @@ def test_temperature_of_an_mcmc():
 
 
 # ---------------------------------------------------------------------------
-# predictions
-
-
-def test_predictive_comparison():
-    p, q = probabilities(1, 2, 10, 30, 4), probabilities(2, 30, 4)
-    ax = rendered(plots.plot_predictive_comparison(p, q, labels=("pL", "NUTS")))
-    (points,) = ax.collections
-    np.testing.assert_allclose(
-        points.get_offsets(),
-        np.column_stack([q.ravel(), p.mean((0, 1)).ravel()]),
-    )
-    assert f"{total_variation(p, q):.3f}" in ax.get_title()
-    assert ax.get_xlabel().startswith("NUTS")
-    assert ax.get_ylabel().startswith("pL")
-    assert plots.plot_predictive_comparison(q, q, ax=ax) is ax
-    assert ax.get_title() == "total variation 0.000, agreement 100.0 %"
-    with pytest.raises(ValueError, match="reference_probs has negative"):
-        plots.plot_predictive_comparison(p, -q)
-    with pytest.raises(ValueError, match="same test points"):
-        plots.plot_predictive_comparison(p, q[:5])
-
-
-def test_calibration():
-    p = {"one": probabilities(3, 30, 4), "two": probabilities(4, 5, 30, 4)}
-    ax = rendered(plots.plot_calibration(p, LABELS, num_bins=5))
-    texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    errors = [expected_calibration_error(v, LABELS, 5) for v in p.values()]
-    curve = calibration_curve(p["one"], LABELS, 5)
-    some = curve.counts > 0
-    line, *_ = ax.containers[0]
-    np.testing.assert_allclose(line.get_xdata(), curve.confidence[some])
-    np.testing.assert_allclose(line.get_ydata(), curve.accuracy[some])
-    assert texts == [f"one (ECE {errors[0]:.3f})", f"two (ECE {errors[1]:.3f})"]
-    assert plots.plot_calibration(p, LABELS, ax=ax) is ax
-    with pytest.raises(ValueError, match="empty"):
-        plots.plot_calibration({}, LABELS)
-    with pytest.raises(ValueError, match=r"\['one'\] does not sum"):
-        plots.plot_calibration({"one": 2 * p["one"]}, LABELS)
-    with pytest.raises(ValueError, match="30 points"):
-        plots.plot_calibration(p, LABELS[:5])
-
-
-# ---------------------------------------------------------------------------
 # without matplotlib
 
 
@@ -190,11 +150,9 @@ def test_matplotlib_is_imported_with_the_first_picture_only():
     [
         lambda: plots.plot_traces({"a": CHAINS}),
         lambda: plots.plot_temperature(CHAINS),
-        lambda: plots.plot_predictive_comparison(*[probabilities(5, 3, 2)] * 2),
-        lambda: plots.plot_calibration({"a": probabilities(6, 30, 4)}, LABELS),
     ],
 )
-def test_without_matplotlib_the_extra_is_named(monkeypatch, draw):
+def test_without_matplotlib_plots_of_chains_name_the_extra(monkeypatch, draw):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"numpyro-pl\[examples\]"):
+    with pytest.raises(ImportError, match=r"numpyro-pl\[plots\]"):
         draw()

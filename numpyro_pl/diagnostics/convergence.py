@@ -4,10 +4,10 @@
 """
 Convergence measures of many scalars at once.
 
-ArviZ computes the same measures one scalar at a time, which takes several times as
-long. Here all scalars go through one sort and one Fourier transform, in chunks that
-bound the memory, and no name of ArviZ is used, so that its versions 0.2x and 1.x give
-the same figures.
+ArviZ computes the same measures one scalar at a time, which takes longer
+(`tests/benchmarks/bench_diagnostics.py` prints by how much). Here all scalars share one
+sort and one Fourier transform, in chunks that bound the memory. ArviZ is not imported,
+so the results do not depend on its version.
 """
 
 from collections.abc import Callable
@@ -23,16 +23,16 @@ __all__ = ["MIN_DRAWS", "ChainSummary", "rank_rhat", "summarize_chains", "wasser
 Array = np.ndarray[Any, Any]
 
 MIN_DRAWS = 4
-"""Each half of a chain needs a variance."""
+"""Fewest draws per chain: each half of a chain needs a variance."""
 
 CHUNK = 1 << 21
-"""Draws worked on at a time: 16 MiB in double precision, a few such arrays at once."""
+"""Draws processed at a time: 16 MiB in double precision, in a few such arrays."""
 
 
 class ChainSummary(NamedTuple):
     """
-    Moments and convergence measures, each an array with one value per scalar. Scalars
-    with a draw that is not finite have NaN everywhere.
+    Moments and convergence measures, each an array of shape (scalars,), all NaN for a
+    scalar with a draw that is not finite.
 
     - **mean**, **sd** - over all chains and draws.
     - **mcse_mean**, **mcse_sd** - Monte Carlo standard errors of the two.
@@ -52,10 +52,11 @@ def summarize_chains(draws: Array) -> ChainSummary:
     """
     Moments, Monte Carlo errors, bulk effective sample size and R-hat of every scalar.
 
-    The errors of mean and sd divide by effective sample sizes that count the spread
-    between chains, so that chains in different places widen them.
+    The Monte Carlo errors use effective sample sizes that include the variance between
+    chains, so chains that disagree widen them.
 
     :param draws: array of shape (chain, draw, scalars).
+    :return: a :class:`ChainSummary`.
     """
     columns = _over_scalars(_summarize, draws)
     return ChainSummary(*columns)
@@ -63,8 +64,8 @@ def summarize_chains(draws: Array) -> ChainSummary:
 
 def rank_rhat(draws: Array) -> Array:
     """
-    Rank-normalised split R-hat of every scalar: the larger of the one for location
-    and, folded around the median, the one for scale.
+    Rank-normalised split R-hat of every scalar: the larger of the R-hat for location
+    and the R-hat for scale, which is that of the draws folded around the median.
 
     **References:**
 
@@ -72,8 +73,8 @@ def rank_rhat(draws: Array) -> Array:
        A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner (2021), arXiv:1903.08008.
 
     :param draws: array of shape (chain, draw, scalars).
-    :return: array of shape (scalars,), NaN for a scalar that is the same in all draws
-        or not finite in some.
+    :return: array of shape (scalars,), NaN for a scalar whose draws are all equal or
+        not all finite.
     """
     (r_hat,) = _over_scalars(lambda x: (_rank_rhat(_split(x))[0],), draws)
     return r_hat
@@ -82,15 +83,16 @@ def rank_rhat(draws: Array) -> Array:
 def wasserstein1(a: Array, b: Array) -> Array:
     """
     Wasserstein-1 distance between the two empirical distributions of every scalar: the
-    area between their quantile functions, exact also for unequal numbers of draws.
+    area between their quantile functions, exact for any two numbers of draws.
 
-    :param a: array of shape (draws, scalars).
-    :param b: array of shape (other draws, scalars).
-    :return: array of shape (scalars,).
+    :param a: array of shape (draws_a, scalars).
+    :param b: array of shape (draws_b, scalars).
+    :return: array of shape (scalars,), in the units of the draws; NaN for a scalar with
+        a draw that is not finite.
     """
     num_a, num_b = a.shape[0], b.shape[0]
-    # Quantile functions are steps at i / num_a and j / num_b: whole numbers in units of
-    # 1 / (num_a num_b), so that no step is lost to rounding.
+    # The quantile functions step at i / num_a and j / num_b. In units of
+    # 1 / (num_a num_b) these are whole numbers, free of rounding errors.
     steps = np.union1d(
         np.arange(num_a + 1, dtype=np.int64) * num_b,
         np.arange(num_b + 1, dtype=np.int64) * num_a,
@@ -131,8 +133,8 @@ def _over_scalars(fn: Callable[[Array], tuple], draws: Array) -> list[Array]:
 def _summarize(x: Array) -> tuple[Array, ...]:
     rows = x.reshape(x.shape[0], -1)
     constant = rows.min(-1) == rows.max(-1)
-    # The mean of equal numbers can be off by a rounding error, which would pass for a
-    # spread.
+    # The computed mean of equal numbers can have a rounding error, which would look
+    # like a nonzero variance.
     mean = np.where(constant, rows[:, 0], rows.mean(-1))
     deviation = x - mean[:, None, None]
     square = np.square(deviation)
@@ -150,7 +152,7 @@ def _summarize(x: Array) -> tuple[Array, ...]:
 
 
 def _split(x: Array) -> Array:
-    """(scalars, chain, draw) to (scalars, 2 chain, draw // 2); odd draws lose one."""
+    """(scalars, chain, draw) to (scalars, 2 chain, draw // 2); drops a middle draw."""
     half = x.shape[-1] // 2
     return np.concatenate([x[..., :half], x[..., -half:]], axis=1)
 
@@ -160,7 +162,8 @@ def _normal_scores(x: Array) -> Array:
     rows = x.reshape(x.shape[0], -1)
     num = rows.shape[1]
     twice_rank = (2 * rankdata(rows, axis=-1)).astype(np.int64)
-    # Averaged ranks are multiples of a half: a table spares a quantile for every draw.
+    # Averaged ranks are multiples of a half: look quantiles up in a table instead of
+    # computing one for every draw.
     table = ndtri((np.arange(2, 2 * num + 1) / 2 - 0.375) / (num + 0.25))
     return table[twice_rank - 2].reshape(x.shape)
 
@@ -174,11 +177,12 @@ def _rhat(x: Array) -> Array:
 
 
 def _rank_rhat(split: Array) -> tuple[Array, Array]:
-    """R-hat and the normal scores of split chains."""
+    """R-hat, and the normal scores that it is computed from, of split chains."""
     scores = _normal_scores(split)
     median = np.median(split.reshape(split.shape[0], -1), axis=-1)
     folded = np.abs(split - median[:, None, None])
-    # A symmetric two-valued scalar is constant when folded: only its location counts.
+    # Folding makes a symmetric two-valued scalar constant, with R-hat NaN: fmax then
+    # returns the one for location.
     return np.fmax(_rhat(scores), _rhat(_normal_scores(folded))), scores
 
 
@@ -194,7 +198,8 @@ def _effective_sample_size(x: Array) -> Array:
     means = x.mean(-1)
     padded = fft.next_fast_len(2 * num_draws, real=True)
     spectrum = fft.rfft(x - means[..., None], n=padded, axis=-1)
-    # Autocovariance is linear in the power: one inverse transform serves all chains.
+    # The autocovariance is linear in the power spectrum, so one inverse transform of
+    # the mean over chains is enough.
     power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(1)
     autocovariance = fft.irfft(power, n=padded, axis=-1)[:, :num_draws] / num_draws
 
@@ -205,19 +210,30 @@ def _effective_sample_size(x: Array) -> Array:
     correlation = 1.0 - (within - autocovariance) / spread
     correlation[:, 0] = 1.0
 
-    # Pairs of an even and the next odd lag are positive and fall, in theory: the sum
-    # stops before the first that is not positive, and none may exceed the one before.
-    last = max(0, (num_draws - 3) // 2)
+    time = _autocorrelation_time(correlation)
+    # Antithetic chains can beat independent draws; Stan and ArviZ cap by how much.
+    time = np.maximum(time, 1.0 / np.log10(total))
+    return np.where(constant, float(total), total / time)
+
+
+def _autocorrelation_time(correlation: Array) -> Array:
+    """
+    Integrated autocorrelation time, in draws, by the initial monotone sequence.
+
+    :param correlation: autocorrelations by lag, of shape (scalars, lags).
+    :return: array of shape (scalars,).
+    """
+    # In theory the sums of an even lag and the next are positive and decreasing. The
+    # sum stops before the first that is not positive, and none may exceed an earlier
+    # one.
+    last = max(0, (correlation.shape[1] - 3) // 2)
     even = correlation[:, 0 : 2 * last + 1 : 2]
     pairs = even + correlation[:, 1 : 2 * last + 2 : 2]
     positive = pairs > 0
     stop = np.where(positive.all(-1), last, np.argmin(positive, axis=-1))
     kept = np.arange(last + 1) < stop[:, None]
-    rows = np.arange(x.shape[0])
+    rows = np.arange(len(correlation))
     tail, tail_pair = even[rows, stop], pairs[rows, stop]
     tail = np.where((tail > 0) | (tail_pair >= 0), tail, 0.0)
     monotone = np.minimum.accumulate(pairs, axis=-1)
-    time = -1.0 + 2.0 * np.sum(monotone, axis=-1, where=kept) + tail
-    # Antithetic chains beat independent draws, but by no more than this much.
-    time = np.maximum(time, 1.0 / np.log10(total))
-    return np.where(constant, float(total), total / time)
+    return -1.0 + 2.0 * np.sum(monotone, axis=-1, where=kept) + tail

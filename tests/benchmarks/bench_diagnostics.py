@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Time of `compare` and `function_rhat`, and of ArviZ for the same measures on a few of
-the scalars, in one run. Prints seconds, and seconds per scalar relative to ArviZ.
+Time of `compare` and `function_rhat`, and of ArviZ for the same measures on some of the
+scalars, in one run. Prints seconds, and how much longer ArviZ takes per scalar.
 
-    python tests/benchmarks/diagnostics.py
+    python tests/benchmarks/bench_diagnostics.py
 """
 
 import time

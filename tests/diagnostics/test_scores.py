@@ -1,8 +1,6 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,14 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 
-from numpyro_pl._predictive import _map_draws
 from numpyro_pl.diagnostics import (
     accuracy,
     agreement,
     calibration_curve,
     expected_calibration_error,
     log_loss,
-    predictive_probabilities,
     total_variation,
 )
 
@@ -59,8 +55,8 @@ def test_draws_are_averaged_before_comparing():
     mean = np.array([[0.3, 0.3, 0.4]])
     assert agreement(draws, mean) == 1.0
     assert total_variation(draws, mean) == pytest.approx(0.0, abs=1e-15)
-    assert accuracy(draws, [2]) == 1.0
-    assert log_loss(draws, [2]) == pytest.approx(-np.log(0.4))
+    assert accuracy([2], draws) == 1.0
+    assert log_loss([2], draws) == pytest.approx(-np.log(0.4))
 
 
 @settings(max_examples=60, deadline=None)
@@ -85,29 +81,29 @@ def test_total_variation_is_a_bounded_metric(probs):
 # against labels
 
 
-def test_accuracy_and_log_loss_are_scikit_learn_s():
+def test_accuracy_and_log_loss_agree_with_scikit_learn():
     rng = np.random.default_rng(0)
     p, y = probabilities(rng, 200, 5), rng.integers(0, 5, 200)
-    assert log_loss(p, y) == pytest.approx(metrics.log_loss(y, p, labels=range(5)))
-    assert accuracy(p, y) == pytest.approx(metrics.accuracy_score(y, p.argmax(-1)))
+    assert log_loss(y, p) == pytest.approx(metrics.log_loss(y, p, labels=range(5)))
+    assert accuracy(y, p) == pytest.approx(metrics.accuracy_score(y, p.argmax(-1)))
 
 
 def test_log_loss_of_an_impossible_label_is_infinite():
-    assert log_loss([[1.0, 0.0], [0.5, 0.5]], [1, 0]) == np.inf
+    assert log_loss([1, 0], [[1.0, 0.0], [0.5, 0.5]]) == np.inf
 
 
 def test_calibration_by_hand():
     top = np.array([0.55, 0.6, 0.7, 0.95, 1.0])
     probs = np.stack([top, 1 - top], axis=-1)
     labels = np.array([0, 1, 0, 0, 0])
-    curve = calibration_curve(probs, labels, num_bins=5)
+    curve = calibration_curve(labels, probs, num_bins=5)
     # 0.6 belongs to (0.4, 0.6], and 1 to the last bin.
     np.testing.assert_array_equal(curve.counts, [0, 0, 2, 1, 2])
     np.testing.assert_allclose(curve.confidence, [np.nan, np.nan, 0.575, 0.7, 0.975])
     np.testing.assert_allclose(curve.accuracy, [np.nan, np.nan, 0.5, 1.0, 1.0])
     np.testing.assert_allclose(curve.edges, [0, 0.2, 0.4, 0.6, 0.8, 1.0])
     by_hand = (2 * 0.075 + 0.3 + 2 * 0.025) / 5
-    error = expected_calibration_error(probs, labels, num_bins=5)
+    error = expected_calibration_error(labels, probs, num_bins=5)
     assert error == pytest.approx(by_hand)
 
 
@@ -116,19 +112,19 @@ def test_calibration_by_hand():
 def test_calibration_properties(probs, num_bins, rnd):
     (p,) = probs
     y = np.array([rnd.randrange(p.shape[1]) for _ in range(p.shape[0])])
-    curve = calibration_curve(p, y, num_bins)
+    curve = calibration_curve(y, p, num_bins)
     some = curve.counts > 0
     assert curve.counts.sum() == p.shape[0]
     assert np.sum(curve.accuracy[some] * curve.counts[some]) == pytest.approx(
-        accuracy(p, y) * p.shape[0]
+        accuracy(y, p) * p.shape[0]
     )
     assert (curve.confidence[some] > curve.edges[:-1][some] - 1e-12).all()
     assert (curve.confidence[some] < curve.edges[1:][some] + 1e-12).all()
-    error = expected_calibration_error(p, y, num_bins)
+    error = expected_calibration_error(y, p, num_bins)
     assert 0.0 <= error <= 1.0
     # Bins can only hide a difference between the overall means.
-    overall = abs(p.max(-1).mean() - accuracy(p, y))
-    assert expected_calibration_error(p, y, 1) == pytest.approx(overall, abs=1e-12)
+    overall = abs(p.max(-1).mean() - accuracy(y, p))
+    assert expected_calibration_error(y, p, 1) == pytest.approx(overall, abs=1e-12)
     assert error >= overall - 1e-12
 
 
@@ -138,9 +134,9 @@ def test_calibrated_labels_have_a_small_calibration_error():
     rng = np.random.default_rng(1)
     p = probabilities(rng, 20000, 4)
     y = (rng.random((20000, 1)) > p.cumsum(-1)).sum(-1)
-    assert expected_calibration_error(p, y) < 0.011
+    assert expected_calibration_error(y, p) < 0.011
     sharp = p**3 / (p**3).sum(-1, keepdims=True)
-    assert expected_calibration_error(sharp, y) > 0.1
+    assert expected_calibration_error(y, sharp) > 0.1
 
 
 # ---------------------------------------------------------------------------
@@ -155,13 +151,13 @@ P = np.full((4, 2), 0.5)
         (P[:, 0], r"stack\(\[1 - p, p\], -1\)"),
         (P[:0], "empty"),
         (np.where(np.arange(8).reshape(4, 2) == 3, np.nan, P), "not finite in 1 of 1"),
-        (np.stack([P, P + np.inf]), "first in number 1"),
+        (np.stack([P, P + np.inf]), "first in draw 1"),
         (P - [0.0, 1.0], "negative"),
         (2 * P, "sum to one"),
         (np.full((2, 4), 0.5), "sum to one"),
     ],
 )
-def test_what_are_no_probabilities_is_refused(probs, match):
+def test_values_that_are_not_probabilities_are_refused(probs, match):
     for fn in (total_variation, agreement):
         with pytest.raises(ValueError, match=match):
             fn(probs, P)
@@ -169,11 +165,11 @@ def test_what_are_no_probabilities_is_refused(probs, match):
             fn(P, probs)
     for fn in (accuracy, log_loss, expected_calibration_error, calibration_curve):
         with pytest.raises(ValueError, match=match):
-            fn(probs, np.zeros(4, int))
+            fn(np.zeros(4, int), probs)
 
 
 @pytest.mark.parametrize("shape", [(5, 2), (4, 3), (3, 5, 2)])
-def test_points_and_classes_must_meet(shape):
+def test_points_and_classes_must_match(shape):
     other = np.full(shape, 1 / shape[-1])
     for fn in (total_variation, agreement):
         with pytest.raises(ValueError, match="same test points"):
@@ -193,98 +189,19 @@ def test_points_and_classes_must_meet(shape):
 def test_bad_labels_are_refused(labels, match):
     for fn in (accuracy, log_loss, expected_calibration_error, calibration_curve):
         with pytest.raises(ValueError, match=match):
-            fn(P, labels)
+            fn(labels, P)
 
 
 def test_number_of_bins_must_be_positive():
     with pytest.raises(ValueError, match="num_bins"):
-        calibration_curve(P, [0, 1, 0, 1], 0)
+        calibration_curve([0, 1, 0, 1], P, 0)
 
 
-# ---------------------------------------------------------------------------
-# predictive_probabilities
-
-
-def classify(params, x):
-    return jax.nn.softmax(jnp.tanh(x @ params["w"]) + params["b"], axis=-1)
-
-
-@pytest.fixture
-def samples():
-    rng = np.random.default_rng(2)
-    return {"w": rng.normal(size=(2, 7, 3, 4)), "b": rng.normal(size=(2, 7, 4))}
-
-
-X = np.random.default_rng(3).normal(size=(5, 3))
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 7, 14, 100])
-def test_predictions_at_every_draw(samples, batch_size):
-    out = predictive_probabilities(
-        classify, samples, X, batch_ndims=2, batch_size=batch_size
-    )
-    assert out.shape == (2, 7, 5, 4)
-    for chain, draw in np.ndindex(2, 7):
-        one = classify({k: v[chain, draw] for k, v in samples.items()}, X)
-        np.testing.assert_allclose(out[chain, draw], one, rtol=1e-5)
-    mean = predictive_probabilities(
-        classify, samples, X, batch_ndims=2, batch_size=batch_size, average=True
-    )
-    np.testing.assert_allclose(mean, out.mean((0, 1)), rtol=1e-5)
-    flat = {k: v.reshape(14, *v.shape[2:]) for k, v in samples.items()}
-    np.testing.assert_array_equal(
-        predictive_probabilities(classify, flat, X, batch_size=batch_size),
-        out.reshape(14, 5, 4),
-    )
-
-
-def test_second_call_compiles_nothing(samples):
-    traces = []
-
-    def fn(params, x):
-        traces.append(None)
-        return classify(params, x)
-
-    for scale in (1.0, 2.0):
-        predictive_probabilities(fn, samples, scale * X, batch_ndims=2, batch_size=7)
-    assert len(traces) <= 1
-
-
-def test_memory_follows_the_batch():
-    # 1,000 draws of (2000, 4) are 32 MB in single precision; a batch of 10 is 0.32 MB.
-    draws = {"w": jnp.zeros((1000, 3, 4)), "b": jnp.zeros((1000, 4))}
-    x = jnp.zeros((2000, 3))
-    compiled = _map_draws.lower(classify, draws, x, 10, True).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < 4e6
-    compiled = _map_draws.lower(classify, draws, x, 500, False).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes > 12e6
-    compiled = _map_draws.lower(classify, draws, x, 10, False).compile()
-    assert compiled.memory_analysis().output_size_in_bytes >= 32e6
-    assert compiled.memory_analysis().temp_size_in_bytes < 4e6
-
-
-class Unhashable:
-    __hash__ = None
-
-    def __call__(self, params, x):
-        return classify(params, x)
-
-
-@pytest.mark.parametrize(
-    ("change", "kwargs", "error", "match"),
-    [
-        ({"b": np.zeros((2, 6, 4))}, {"batch_ndims": 2}, ValueError, "share their"),
-        ({"c": np.zeros(2)}, {"batch_ndims": 2}, ValueError, r"'c'.*\(2,\)"),
-        ({}, {"batch_ndims": 0}, ValueError, "batch_ndims"),
-        ({}, {"batch_size": 0}, ValueError, "batch_size"),
-        ({}, {"fn": Unhashable()}, TypeError, "lambda params, x"),
-        ({}, {"samples": {}}, ValueError, "no arrays"),
-        ({}, {"samples": {"w": np.zeros((0, 3))}}, ValueError, "no draws"),
-    ],
-)
-def test_predictive_probabilities_explains_bad_input(
-    samples, change, kwargs, error, match
-):
-    kwargs = {"fn": classify, "samples": {**samples, **change}, "x": X, **kwargs}
-    with pytest.raises(error, match=match):
-        predictive_probabilities(**kwargs)
+@pytest.mark.parametrize("shape", [(4, 2), (3, 4, 2)])
+def test_swapped_arguments_are_named(shape):
+    labels, probs = np.array([0, 1, 0, 1]), np.full(shape, 0.5)
+    for fn in (accuracy, log_loss, expected_calibration_error, calibration_curve):
+        with pytest.raises(ValueError, match=r"swapped\? .* \(y_true, y_prob\)"):
+            fn(probs, labels)
+        with pytest.raises(ValueError, match="swapped"):
+            fn(probs.tolist(), labels.tolist())

@@ -1,27 +1,28 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""R-hat of what a model predicts, rather than of its parameters."""
+"""R-hat of the predictions of a model instead of its parameters."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpyro_pl._convergence import MIN_DRAWS, rank_rhat
+from numpyro_pl.diagnostics.convergence import MIN_DRAWS, rank_rhat
 
 __all__ = ["RhatSummary", "function_rhat", "summarize_rhat"]
 
 
 class RhatSummary(NamedTuple):
     """
-    R-hat of many functions in a few numbers.
+    Summary of the R-hats of many functions, such as predictions at test points.
 
-    - **max** - the largest.
-    - **quantiles** - dict of the quantiles asked for.
-    - **fraction_above** - fraction of the functions above the threshold.
-    - **num_functions** - functions with an R-hat.
-    - **num_constant** - functions left out, being the same in all draws.
+    - **max** - the largest R-hat.
+    - **quantiles** - dict of the quantiles requested.
+    - **fraction_above** - fraction of the functions with R-hat above the threshold.
+    - **num_functions** - number of functions with an R-hat.
+    - **num_constant** - number of functions left out because they are equal in all
+      draws.
     """
 
     max: float
@@ -33,11 +34,11 @@ class RhatSummary(NamedTuple):
 
 def function_rhat(predictions: Any) -> np.ndarray:
     """
-    Rank-normalised split R-hat of what a model predicts, at each test point.
+    Rank-normalised split R-hat of the predictions at each test point.
 
-    The weights of a network are not identified (units can be exchanged, signs and
-    scales traded between layers), so that their R-hat is large although all chains
-    learned the same function, and it is the function that predictions use.
+    The weights of a network are not identified: units can be permuted, and signs and
+    scales moved between layers. Their R-hat can be large although all chains have
+    learned the same function.
 
     **References:**
 
@@ -49,14 +50,14 @@ def function_rhat(predictions: Any) -> np.ndarray:
     :param predictions: array of shape (chain, draw, points) or (chain, draw, points,
         classes): class probabilities, logits, or regression means.
     :return: array of shape (points,) or (points, classes). NaN where a prediction is
-        the same in all draws. Of a single chain it compares the two halves.
+        equal in all draws. For a single chain, R-hat compares the two halves.
     :raises ValueError: for too few axes or draws, or values that are not finite.
     """
     x = np.asarray(predictions)
     if x.ndim < 3:
         raise ValueError(
             f"predictions has shape {x.shape}; it must be (chain, draw, points) or "
-            "(chain, draw, points, classes). Draws of one chain get an axis by x[None]."
+            "(chain, draw, points, classes). For a single chain add an axis: x[None]."
         )
     if x.shape[1] < MIN_DRAWS or x.shape[0] < 1:
         raise ValueError(
@@ -67,7 +68,7 @@ def function_rhat(predictions: Any) -> np.ndarray:
     if bad.any():
         raise ValueError(
             f"predictions is not finite in chains {np.flatnonzero(bad).tolist()}. Did "
-            "they diverge? Drop them, or sample with a smaller step."
+            "they diverge? Drop them, or sample with a smaller step size."
         )
     return rank_rhat(x.reshape(*x.shape[:2], -1)).reshape(x.shape[2:])
 
@@ -81,19 +82,19 @@ def summarize_rhat(
     Largest value and quantiles of many R-hats, as :func:`function_rhat` returns them.
 
     :param r_hat: array of any shape; NaN (constant functions) are counted and left out.
-    :param quantiles: quantiles to give, between 0 and 1.
-    :param float threshold: what counts as not converged.
+    :param quantiles: quantiles to compute, between 0 and 1.
+    :param float threshold: R-hat above which a function counts as not converged.
     :return: a :class:`RhatSummary`.
-    :raises ValueError: where no function varies.
+    :raises ValueError: if no function varies.
     """
     values = np.asarray(r_hat, dtype=np.float64).ravel()
     varying = values[~np.isnan(values)]
     if not varying.size:
         raise ValueError(
-            f"none of {values.size} functions varies between draws, so that none has "
-            "an R-hat."
+            f"none of {values.size} functions varies between draws, so none has an "
+            "R-hat."
         )
-    # Sorted values rather than interpolated ones, which are NaN beside an infinite one.
+    # No interpolation between sorted values: next to an infinite one it gives NaN.
     found = np.quantile(varying, np.asarray(quantiles, float), method="inverted_cdf")
     return RhatSummary(
         max=float(varying.max()),

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Draws by site from whatever holds them.
+Draws by site name, from any container of posterior draws.
 
-Knows the containers of ArviZ 0.2x (`InferenceData`) and 1.x (`xarray.DataTree`) by what
-they offer rather than by their class, since no installation has both.
+The containers of ArviZ 0.2x (`InferenceData`) and 1.x (`xarray.DataTree`) are
+recognized by their attributes, because no installation has both classes.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from numpyro_pl._convergence import MIN_DRAWS
+from numpyro_pl.diagnostics.convergence import MIN_DRAWS
 
 __all__ = ["posterior_draws", "scalar_names"]
 
@@ -22,18 +22,18 @@ def posterior_draws(
     source: Any, name: str, group_by_chain: bool = True
 ) -> dict[str, np.ndarray]:
     """
-    Draws of a posterior.
+    Draws of a posterior by site name.
 
     :param source: a NumPyro `MCMC` that has run, an ArviZ `InferenceData` or
         `xarray.DataTree` with a group "posterior", an `xarray.Dataset`, or a dict of
         arrays by site name.
-    :param str name: what to call the source in errors.
-    :param bool group_by_chain: whether the arrays of a dict are (chain, draw, ...)
-        rather than (draw, ...). Other sources know their chains.
+    :param str name: name of the source in error messages.
+    :param bool group_by_chain: whether the arrays of a dict have shape (chain, draw,
+        ...) rather than (draw, ...). Ignored for other sources.
     :return: arrays of shape (chain, draw, ...) by site name.
-    :raises TypeError: for another source, or a site that is not an array of numbers.
-    :raises ValueError: for a source without draws, or with too few, or whose sites
-        differ in their numbers of chains or draws.
+    :raises TypeError: for any other source, or a site that is not an array of numbers.
+    :raises ValueError: if there are no or too few draws, or sites differ in their
+        numbers of chains or draws.
     """
     grouped = True
     if hasattr(source, "get_samples"):
@@ -59,11 +59,11 @@ def posterior_draws(
 
 def scalar_names(site: str, shape: tuple[int, ...]) -> list[str]:
     """
-    One name per scalar of a site, in C order: `w[0,1]`; the site's own name if it is a
-    scalar.
+    One name per scalar of a site, in C order, as in `w[0,1]`; the site name itself if
+    the site is a scalar.
 
     :param str site: site name.
-    :param tuple shape: event shape, without chain and draw axes.
+    :param tuple shape: shape of one draw.
     """
     if not shape:
         return [site]
@@ -113,12 +113,12 @@ def _as_array(value: Any, site: str, name: str) -> np.ndarray:
     if isinstance(value, Mapping | tuple):
         raise TypeError(
             f"site '{site}' of the {name} is a {type(value).__name__}, not an array. "
-            "Give each of its arrays a name of its own."
+            "Pass each of its arrays under its own name."
         )
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         try:
-            # bfloat16 and its like are extension types to NumPy.
+            # To NumPy, bfloat16 and similar types are extension types.
             array = array.astype(np.float32, casting="safe")
         except (TypeError, ValueError) as e:
             raise TypeError(
@@ -129,7 +129,7 @@ def _as_array(value: Any, site: str, name: str) -> np.ndarray:
 
 
 def _check_shapes(arrays: dict[str, np.ndarray], name: str, grouped: bool) -> None:
-    remedy = " Flat draws of shape (draw, ...) take group_by_chain=False."
+    remedy = " For flat draws of shape (draw, ...) pass group_by_chain=False."
     heads = {site: value.shape[:2] for site, value in arrays.items()}
     for site, head in heads.items():
         if len(head) < 2:

@@ -1,0 +1,39 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+How far a posterior is from a reference: in its parameters, in its predictions, and in
+the function that it learned.
+"""
+
+from numpyro_pl.diagnostics.comparison import compare
+from numpyro_pl.diagnostics.function_rhat import (
+    RhatSummary,
+    function_rhat,
+    summarize_rhat,
+)
+from numpyro_pl.diagnostics.predictions import predictive_probabilities
+from numpyro_pl.diagnostics.scores import (
+    CalibrationCurve,
+    accuracy,
+    agreement,
+    calibration_curve,
+    expected_calibration_error,
+    log_loss,
+    total_variation,
+)
+
+__all__ = [
+    "CalibrationCurve",
+    "RhatSummary",
+    "accuracy",
+    "agreement",
+    "calibration_curve",
+    "compare",
+    "expected_calibration_error",
+    "function_rhat",
+    "log_loss",
+    "predictive_probabilities",
+    "summarize_rhat",
+    "total_variation",
+]
