@@ -226,8 +226,8 @@ def delta2_subspace(
             increments_subspace, problem, space.eigenvectors, zs
         )
         value, error = _summary(jnp.square(values))
-        a = float(increments(problem)[0])
-        return Criterion(value, error, a, None, None, seconds, space)
+        here = float(increments(problem)[0])
+        return Criterion(value, error, here, None, None, seconds, space)
     coefficients, seconds["compression"] = timed(compress, problem, space.eigenvectors)
     a, c, B = (np.asarray(x[0], np.float64) for x in coefficients)
     if estimator == "gaussian_moment":
