@@ -28,6 +28,11 @@ import optax
 from jax import random
 
 from numpyro_pl import landscape
+from numpyro_pl.plots.landscape import (
+    plot_quadratic_validity,
+    plot_spectrum,
+    plot_stabilization,
+)
 
 MODULES = (
     "argparse array ast asyncio calendar collections configparser contextlib csv "
@@ -156,21 +161,21 @@ def leading(space: landscape.Eigenspace, dim: int) -> landscape.Eigenspace:
     )
 
 
-def ratio_table(problem, space, curve, dims, sigmas, key, **settings):
+def ratio_table(solution, space, curve, *, dims, sigmas, budget, rng_key):
     """
     Delta_2^(D) / Delta_2 by (D, sigma), means over k, orderings and next examples. The
-    coefficients of `curve` serve every D and sigma; `key` and `settings` are its own.
+    coefficients of `curve` serve every D and sigma; `budget` and `rng_key` are its own.
     """
     table = np.empty((len(dims), len(sigmas)))
     scale = (curve.ks + 1.0) ** 2
     for j, sigma in enumerate(sigmas):
         full = landscape.stabilization_curve(
-            *problem,
+            solution,
             curve.ks,
             sigma=sigma,
             eigenspace=leading(space, 1),
-            key=key,
-            **settings,
+            budget=budget,
+            rng_key=rng_key,
         )
         for i, dim in enumerate(dims):
             a, c, B = curve.a, curve.c[..., :dim], curve.B[..., :dim, :dim]
@@ -179,50 +184,24 @@ def ratio_table(problem, space, curve, dims, sigmas, key, **settings):
     return table
 
 
-def stage_times(problem, k, space, sigma, key):
-    """Seconds of each stage of each estimator, compiled beforehand."""
-    times = {}
+def run_estimators(solution, k, space, sigma, rng_key):
+    """The criterion by each estimator, timed when everything is compiled."""
+    results = {}
     for estimator in ("direct_mc", "quadratic_mc", "gaussian_moment"):
         for _ in range(2):
-            result = landscape.delta2_subspace(
-                *problem,
+            results[estimator] = landscape.delta2_subspace(
+                solution,
                 k,
                 sigma=sigma,
                 estimator=estimator,
                 num_samples=256,
                 eigenspace=space,
-                key=key,
+                rng_key=rng_key,
             )
-        times[estimator] = result
-    return times
+    return results
 
 
-def main(args):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    loss, params, data = make_problem(num_examples=args.num_examples)
-    n = sum(x.size for x in jax.tree.leaves(params))
-    params, value, steps = train(loss, params, data, seconds=args.seconds)
-    print(f"{n} parameters, {len(data)} texts; loss {value:.3f} after {steps} steps")
-    problem = loss, params, data
-
-    k = len(data) // 2
-    start = time.perf_counter()
-    space = landscape.top_eigenspace(*problem, k, dim=10, tol=1e-3, key=random.key(2))
-    print(
-        f"10 eigenpairs at k={k}: {space.num_products} products, "
-        f"{time.perf_counter() - start:.1f} s, largest {space.eigenvalues[0]:.3g}, "
-        f"residuals up to {space.residuals.max():.1g}"
-    )
-
-    settings = {"num_orderings": 8, "num_next": 32, "num_samples": 16}
-    ks = np.unique(np.geomspace(16, k, 8).astype(int)).tolist()
-    curve = landscape.stabilization_curve(
-        *problem, ks, sigma=1e-3, eigenspace=space, key=random.key(3), **settings
-    )
+def print_curve(curve):
     print(f"\n{'k':>6} {'Delta_1':>10} {'Delta_2':>10} {'Delta_2^(10)':>12}")
     columns = curve.delta1, curve.delta2, curve.delta2_subspace
     for row in zip(curve.ks, *(c.mean(0) for c in columns), strict=True):
@@ -230,46 +209,91 @@ def main(args):
     for name, slope in curve.slopes.items():
         print(f"slope of {name}: {slope.value:.3f} [{slope.low:.3f}, {slope.high:.3f}]")
 
-    dims, sigmas = (1, 2, 5, 10), (1e-4, 1e-3, 3e-3, 1e-2)
-    ratios = ratio_table(problem, space, curve, dims, sigmas, random.key(3), **settings)
+
+def print_ratios(dims, sigmas, ratios):
     print("\nDelta_2^(D) / Delta_2")
     print(f"{'D':>6}" + "".join(f"{f'sigma={s:g}':>14}" for s in sigmas))
     for dim, row in zip(dims, ratios, strict=True):
         print(f"{dim:6d}" + "".join(f"{r:14.4f}" for r in row))
 
-    times = stage_times(problem, k, space, 1e-3, random.key(5))
+
+def print_times(results):
     print(
         f"\n{'estimator':>16} {'value':>10} {'+-':>8} {'compress':>9} {'evaluate':>9}"
     )
-    for name, r in times.items():
+    for name, r in results.items():
         compression = r.seconds.get("compression", 0.0)
         print(
             f"{name:>16} {r.value:10.3g} {r.standard_error:8.1g} {compression:8.2f}s "
             f"{r.seconds['evaluation']:8.2g}s"
         )
     speedup = (
-        times["direct_mc"].seconds["evaluation"]
-        / times["gaussian_moment"].seconds["evaluation"]
+        results["direct_mc"].seconds["evaluation"]
+        / results["gaussian_moment"].seconds["evaluation"]
     )
     print(f"closed form against direct Monte Carlo: {speedup:,.0f} times faster")
 
+
+def draw(curve, space, validity, directory):
+    """One picture of the three results, as a file in `directory`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    directory.mkdir(parents=True, exist_ok=True)
+    _, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
+    plot_stabilization(curve, axes[0])
+    plot_spectrum(space, axes[1])
+    plot_quadratic_validity(validity, axes[2])
+    path = directory / "landscape_transformer.png"
+    plt.savefig(path, dpi=120)
+    print(f"picture: {path}")
+
+
+def main(args):
+    loss, params, data = make_problem(num_examples=args.num_examples)
+    n = sum(x.size for x in jax.tree.leaves(params))
+    params, value, steps = train(loss, params, data, seconds=args.seconds)
+    print(f"{n} parameters, {len(data)} texts; loss {value:.3f} after {steps} steps")
+    solution = landscape.Solution(loss, params, data)
+
+    k = len(data) // 2
+    start = time.perf_counter()
+    space = landscape.top_eigenspace(
+        solution, k, dim=10, tol=1e-3, rng_key=random.key(2)
+    )
+    print(
+        f"10 eigenpairs at k={k}: {space.num_products} products, "
+        f"{time.perf_counter() - start:.1f} s, largest {space.eigenvalues[0]:.3g}, "
+        f"residuals up to {space.residuals.max():.1g}"
+    )
+
+    settings = {
+        "budget": landscape.CurveBudget(num_samples=16, num_orderings=8, num_next=32),
+        "rng_key": random.key(3),
+    }
+    ks = np.unique(np.geomspace(16, k, 8).astype(int)).tolist()
+    curve = landscape.stabilization_curve(
+        solution, ks, sigma=1e-3, eigenspace=space, **settings
+    )
+    print_curve(curve)
+
+    dims, sigmas = (1, 2, 5, 10), (1e-4, 1e-3, 3e-3, 1e-2)
+    ratios = ratio_table(solution, space, curve, dims=dims, sigmas=sigmas, **settings)
+    print_ratios(dims, sigmas, ratios)
+
+    print_times(run_estimators(solution, k, space, 1e-3, random.key(5)))
+
     validity = landscape.quadratic_validity(
-        *problem,
+        solution,
         k,
         sigmas=np.geomspace(1e-3, 1, 10),
         eigenspace=space,
-        key=random.key(6),
+        rng_key=random.key(6),
     )
     print(f"closed form to be trusted up to sigma = {validity.trusted_sigma:.3g}")
-
-    args.output.mkdir(parents=True, exist_ok=True)
-    _, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
-    landscape.plot_stabilization(curve, axes[0])
-    landscape.plot_spectrum(space, axes[1])
-    landscape.plot_quadratic_validity(validity, axes[2])
-    path = args.output / "landscape_transformer.png"
-    plt.savefig(path, dpi=120)
-    print(f"picture: {path}")
+    draw(curve, space, validity, args.output)
 
 
 if __name__ == "__main__":

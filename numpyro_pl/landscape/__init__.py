@@ -6,26 +6,23 @@ Curvature-aligned loss-landscape criteria (arXiv:2604.14870): how much one more 
 point changes the loss near a trained solution.
 """
 
-from numpyro_pl.landscape._criteria import (
+from numpyro_pl.landscape.criteria import (
     Criterion,
     delta1,
     delta2,
     delta2_subspace,
     gaussian_moment,
 )
-from numpyro_pl.landscape._curves import (
+from numpyro_pl.landscape.curves import (
+    CurveBudget,
     Slope,
     StabilizationCurve,
     stabilization_curve,
 )
-from numpyro_pl.landscape._eigenspace import Eigenspace, top_eigenspace
-from numpyro_pl.landscape._model import ModelLoss, from_model
-from numpyro_pl.landscape._plots import (
-    plot_quadratic_validity,
-    plot_spectrum,
-    plot_stabilization,
-)
-from numpyro_pl.landscape._spread import (
+from numpyro_pl.landscape.eigenspace import Eigenspace, top_eigenspace
+from numpyro_pl.landscape.model import from_model
+from numpyro_pl.landscape.solution import Solution
+from numpyro_pl.landscape.spread import (
     CriterionOverDraws,
     QuadraticValidity,
     delta2_over_draws,
@@ -35,10 +32,11 @@ from numpyro_pl.landscape._spread import (
 __all__ = [
     "Criterion",
     "CriterionOverDraws",
+    "CurveBudget",
     "Eigenspace",
-    "ModelLoss",
     "QuadraticValidity",
     "Slope",
+    "Solution",
     "StabilizationCurve",
     "delta1",
     "delta2",
@@ -46,9 +44,6 @@ __all__ = [
     "delta2_subspace",
     "from_model",
     "gaussian_moment",
-    "plot_quadratic_validity",
-    "plot_spectrum",
-    "plot_stabilization",
     "quadratic_validity",
     "stabilization_curve",
     "top_eigenspace",

@@ -14,7 +14,6 @@ Time and memory of the landscape criteria.
 """
 
 import argparse
-import functools
 import gc
 import threading
 import time
@@ -27,12 +26,13 @@ import optax
 from jax import random
 from jax.flatten_util import ravel_pytree
 
-from numpyro_pl.landscape import delta2_subspace, top_eigenspace
-from numpyro_pl.landscape._loss import mean_hvp
+from numpyro_pl.landscape import Solution, delta2_subspace, top_eigenspace
+from numpyro_pl.landscape.loss import mean_hvp
+from numpyro_pl.trees.arithmetic import size_of
 
 
 def make_network(width, num_examples=512, num_steps=150):
-    """A trained 100-width-100-10 ReLU network on noisy copies of ten sign vectors."""
+    """Solution: a 100-width-100-10 ReLU network on noisy copies of ten sign vectors."""
     keys = random.split(random.key(0), 6)
     label = random.randint(keys[0], (num_examples,), 0, 10)
     patterns = random.rademacher(keys[1], (10, 100), jnp.float32)
@@ -62,7 +62,7 @@ def make_network(width, num_examples=512, num_steps=150):
     state = optimizer.init(params)
     for _ in range(num_steps):
         params, state = step(params, state)
-    return loss, jax.block_until_ready(params), data
+    return Solution(loss, jax.block_until_ready(params), data)
 
 
 def resident() -> int:
@@ -91,15 +91,13 @@ def measure(fn):
     return result, seconds, max(peak[0] - base, 0)
 
 
-def other_solvers(loss, params, data, k, dim):
-    """(name, function) of other eigensolvers on the same products."""
-    _, unravel = ravel_pytree(params)
-    n = ravel_pytree(params)[0].size
-    order = jnp.arange(k)
+def other_solvers(solution, k, dim):
+    """(name, function, product) of other eigensolvers on the same products."""
+    flat, unravel = ravel_pytree(solution.params)
+    n, problem = flat.size, solution.first(k)
 
     def matvec(v):
-        product = mean_hvp(loss, params, data, order, k, unravel(v), 128)
-        return ravel_pytree(product)[0]
+        return ravel_pytree(mean_hvp(problem, unravel(v)))[0]
 
     def lobpcg():
         from jax.experimental.sparse.linalg import lobpcg_standard
@@ -123,67 +121,87 @@ def other_solvers(loss, params, data, k, dim):
     yield f"matfree Lanczos, {4 * dim} products", lanczos, matvec
 
 
-def main(args):
-    loss, params, data = make_network(args.width)
-    k, dim = 511, 10
-    n = sum(x.size for x in jax.tree.leaves(params))
-    unit = 4 * n
-    print(f"n = {n}, k = {k}, {jax.devices()[0].platform}")
+def time_eigenspace(solution, k, dim):
+    """Print time and memory of two calls; return the eigenspace."""
+    unit = 4 * size_of(solution.params)
     for call in ("first call", "second call"):
         space, seconds, growth = measure(
-            lambda: top_eigenspace(loss, params, data, k, dim=dim, key=random.key(0))
+            lambda: top_eigenspace(solution, k, dim=dim, rng_key=random.key(0))
         )
         print(
             f"top_eigenspace, {call}: {seconds:.1f} s, {space.num_products} products, "
             f"peak {growth / unit:.1f} x parameters, relative residual "
             f"{float(space.residuals.max() / space.eigenvalues[0]):.1g}"
         )
-    if args.solvers:
-        partial_loss = jax.tree_util.Partial(loss)
-        for name, solve, matvec in other_solvers(partial_loss, params, data, k, dim):
-            try:
-                (values, vectors), seconds, growth = measure(solve)
-            except ImportError as error:
-                print(f"{name}: {error}")
-                continue
-            worst = max(
-                float(jnp.linalg.norm(matvec(v) - x * v))
-                for x, v in zip(values, vectors.T, strict=True)
-            )
-            print(
-                f"{name}: {seconds:.1f} s, peak {growth / unit:.1f} x parameters, "
-                f"relative residual {worst / float(values[0]):.1g}"
-            )
+    return space
+
+
+def time_other_solvers(solution, k, dim):
+    """Print the same of those that are installed."""
+    unit = 4 * size_of(solution.params)
+    for name, solve, matvec in other_solvers(solution, k, dim):
+        try:
+            (values, vectors), seconds, growth = measure(solve)
+        except ImportError as error:
+            print(f"{name}: {error}")
+            continue
+        worst = max(
+            float(jnp.linalg.norm(matvec(v) - x * v))
+            for x, v in zip(values, vectors.T, strict=True)
+        )
+        print(
+            f"{name}: {seconds:.1f} s, peak {growth / unit:.1f} x parameters, "
+            f"relative residual {worst / float(values[0]):.1g}"
+        )
+
+
+def gradient_seconds(solution):
+    """Seconds of one gradient of the mean loss over all examples."""
+    loss, params, data = solution.per_example_loss, solution.params, solution.data
     gradient = jax.jit(jax.grad(lambda p: loss(p, data).mean()))
     jax.block_until_ready(gradient(params))
-    _, unit_seconds, _ = measure(
+    _, seconds, _ = measure(
         lambda: [jax.block_until_ready(gradient(params)) for _ in range(5)]
     )
-    unit_seconds /= 5
-    run = functools.partial(
-        delta2_subspace,
-        loss,
-        params,
-        data,
-        k,
-        sigma=1e-3,
-        num_samples=256,
-        eigenspace=space,
-        key=random.key(1),
-    )
+    return seconds / 5
+
+
+def time_estimators(solution, k, space):
+    """Print the time of each estimator, in gradients."""
+    unit = gradient_seconds(solution)
     seconds = {}
     for estimator in ("direct_mc", "quadratic_mc", "gaussian_moment"):
         # The second call, when everything is compiled.
-        result = [run(estimator=estimator) for _ in range(2)][1]
+        for _ in range(2):
+            result = delta2_subspace(
+                solution,
+                k,
+                sigma=1e-3,
+                rng_key=random.key(1),
+                eigenspace=space,
+                estimator=estimator,
+                num_samples=256,
+            )
         seconds[estimator] = result.seconds["evaluation"]
         print(
             f"{estimator}: {result.value:.4g} +- {result.standard_error:.1g}; "
-            f"compression {result.seconds.get('compression', 0) / unit_seconds:.1f}, "
-            f"evaluation {seconds[estimator] / unit_seconds:.3g} gradients "
+            f"compression {result.seconds.get('compression', 0) / unit:.1f}, "
+            f"evaluation {seconds[estimator] / unit:.3g} gradients "
             f"({seconds[estimator]:.3g} s)"
         )
     ratio = seconds["direct_mc"] / seconds["gaussian_moment"]
     print(f"evaluation, direct Monte Carlo / closed form: {ratio:,.0f}")
+
+
+def main(args):
+    solution = make_network(args.width)
+    k, dim = 511, 10
+    n = size_of(solution.params)
+    print(f"n = {n}, k = {k}, {jax.devices()[0].platform}")
+    space = time_eigenspace(solution, k, dim)
+    if args.solvers:
+        time_other_solvers(solution, k, dim)
+    time_estimators(solution, k, space)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import scipy.linalg
 from jax import random
 
 from numpyro_pl.landscape import (
+    CurveBudget,
+    Solution,
     delta2,
     delta2_subspace,
     stabilization_curve,
@@ -36,16 +38,8 @@ def test_eigenspace_equals_a_dense_eigh():
         X[:k].T.astype(float) @ X[:k] / k, subset_by_index=[n - dim, n - 1]
     )
     values, vectors = values[::-1], vectors[:, ::-1]
-    found = top_eigenspace(
-        regression_loss,
-        {"w": jnp.zeros(n)},
-        X,
-        k,
-        dim=dim,
-        key=KEY,
-        tol=1e-5,
-        chunk_size=64,
-    )
+    solution = Solution(regression_loss, {"w": jnp.zeros(n)}, X, chunk_size=64)
+    found = top_eigenspace(solution, k, dim=dim, rng_key=KEY, tol=1e-5)
     V = np.asarray(found.eigenvectors["w"], float)
     assert np.asarray(found.eigenvalues) == pytest.approx(values, rel=1e-4)
     assert np.abs(np.sum(V.T * vectors, 0)) == pytest.approx(1, abs=1e-4)
@@ -72,16 +66,19 @@ def transformer(example):
     loss, params, data = example.make_problem(width=16, depth=1, num_examples=512)
     params, value, _ = example.train(loss, params, data, seconds=1e9, max_steps=1500)
     assert value < 2.5
-    problem = loss, params, data
-    space = top_eigenspace(*problem, 384, dim=10, tol=1e-3, key=KEY)
-    return problem, space
+    solution = Solution(loss, params, data)
+    space = top_eigenspace(solution, 384, dim=10, tol=1e-3, rng_key=KEY)
+    return solution, space
 
 
 def test_transformer_slopes_and_ratio(example, transformer):
-    problem, space = transformer
-    settings = {"num_orderings": 8, "num_next": 64, "num_samples": 16, "key": KEY}
+    solution, space = transformer
+    settings = {
+        "budget": CurveBudget(num_samples=16, num_orderings=8, num_next=64),
+        "rng_key": KEY,
+    }
     curve = stabilization_curve(
-        *problem,
+        solution,
         [12, 24, 48, 96, 192, 384],
         sigma=1e-3,
         eigenspace=space,
@@ -96,26 +93,30 @@ def test_transformer_slopes_and_ratio(example, transformer):
     ]:
         found = curve.slopes[name]
         assert slope - tolerance < found.low < found.high < slope + tolerance
-    ratios = example.ratio_table(problem, space, curve, (10,), (1e-4, 1e-3), **settings)
+    ratios = example.ratio_table(
+        solution, space, curve, dims=(10,), sigmas=(1e-4, 1e-3), **settings
+    )
     assert ratios == pytest.approx(1, abs=0.02)
     # They part where the full-space perturbation changes the loss itself.
-    (far,) = example.ratio_table(problem, space, curve, (10,), (0.1,), **settings)[0]
+    (far,) = example.ratio_table(
+        solution, space, curve, dims=(10,), sigmas=(0.1,), **settings
+    )[0]
     assert abs(far - 1) > 0.1
 
 
 def test_transformer_estimators_agree(transformer):
-    problem, space = transformer
+    solution, space = transformer
     k, sigma = 300, 0.01
 
     def run(estimator):
         return delta2_subspace(
-            *problem,
+            solution,
             k,
             sigma=sigma,
             estimator=estimator,
             num_samples=256,
             eigenspace=space,
-            key=KEY,
+            rng_key=KEY,
         )
 
     closed = run("gaussian_moment")
@@ -124,22 +125,20 @@ def test_transformer_estimators_agree(transformer):
     for estimator, bias in (("quadratic_mc", 0.0), ("direct_mc", 0.02 * closed.value)):
         found = run(estimator)
         assert abs(found.value - closed.value) < 4 * found.standard_error + bias
-    full = delta2(*problem, k, sigma=1e-4, num_samples=32, key=KEY)
-    near = delta2_subspace(*problem, k, sigma=1e-4, eigenspace=space, key=KEY)
+    full = delta2(solution, k, sigma=1e-4, num_samples=32, rng_key=KEY)
+    near = delta2_subspace(solution, k, sigma=1e-4, eigenspace=space, rng_key=KEY)
     assert near.value == pytest.approx(full.value, rel=0.02)
 
 
 def test_own_eigenspaces_and_a_shared_one_decay_alike(transformer):
-    problem, space = transformer
+    solution, space = transformer
     settings = {
         "sigma": 1e-3,
-        "num_orderings": 2,
-        "num_next": 8,
-        "num_samples": 2,
-        "key": KEY,
+        "budget": CurveBudget(num_samples=2, num_orderings=2, num_next=8),
+        "rng_key": KEY,
     }
-    own = stabilization_curve(*problem, [24, 96], dim=3, tol=1e-2, **settings)
-    shared = stabilization_curve(*problem, [24, 96], eigenspace=space, **settings)
+    own = stabilization_curve(solution, [24, 96], eigenspace=3, **settings)
+    shared = stabilization_curve(solution, [24, 96], eigenspace=space, **settings)
     assert own.a == pytest.approx(shared.a, rel=1e-3, abs=1e-6)
     assert own.delta2_subspace == pytest.approx(shared.delta2_subspace, rel=0.02)
     assert own.B.shape == (2, 2, 8, 3, 3)

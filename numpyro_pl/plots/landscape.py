@@ -3,11 +3,18 @@
 
 """Pictures of the landscape criteria. Matplotlib is imported when one is drawn."""
 
+from typing import Any
+
 import numpy as np
 
-from numpyro_pl.landscape._curves import StabilizationCurve
-from numpyro_pl.landscape._eigenspace import Eigenspace
-from numpyro_pl.landscape._spread import QuadraticValidity
+from numpyro_pl.landscape.curves import StabilizationCurve
+from numpyro_pl.landscape.eigenspace import Eigenspace
+from numpyro_pl.landscape.spread import QuadraticValidity
+from numpyro_pl.plots.axes import new_axes
+
+__all__ = ["plot_quadratic_validity", "plot_spectrum", "plot_stabilization"]
+
+_FIGSIZE = (6.4, 4.8)
 
 # Okabe and Ito's colours, told apart with any colour vision; markers do it in print.
 _STYLES = {
@@ -17,24 +24,16 @@ _STYLES = {
 }
 
 
-def _axes(ax):
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(layout="constrained")[1]
-
-
-def plot_stabilization(curve: StabilizationCurve, ax=None):
+def plot_stabilization(curve: StabilizationCurve, ax: Any = None) -> Any:
     """
     The three criteria against k, with their fitted slopes: means over orderings, and
     the range of the orderings shaded.
 
-    :param StabilizationCurve curve: from :func:`stabilization_curve`.
+    :param curve: from :func:`~numpyro_pl.landscape.stabilization_curve`.
     :param ax: Matplotlib axes; new ones if None.
     :return: the axes.
     """
-    ax = _axes(ax)
+    ax = new_axes(ax, _FIGSIZE)
     for name, (color, marker, label) in _STYLES.items():
         values, slope = getattr(curve, name), curve.slopes[name]
         label = label % curve.c.shape[-1] if "%" in label else label
@@ -64,15 +63,15 @@ def plot_stabilization(curve: StabilizationCurve, ax=None):
     return ax
 
 
-def plot_spectrum(eigenspace: Eigenspace, ax=None):
+def plot_spectrum(eigenspace: Eigenspace, ax: Any = None) -> Any:
     """
     The eigenvalues, with their residuals as error bars.
 
-    :param Eigenspace eigenspace: from :func:`top_eigenspace`.
+    :param eigenspace: from :func:`~numpyro_pl.landscape.top_eigenspace`.
     :param ax: Matplotlib axes; new ones if None.
     :return: the axes.
     """
-    ax = _axes(ax)
+    ax = new_axes(ax, _FIGSIZE)
     values = np.asarray(eigenspace.eigenvalues)
     index = np.arange(1, len(values) + 1)
     ax.errorbar(
@@ -94,25 +93,25 @@ def plot_spectrum(eigenspace: Eigenspace, ax=None):
     return ax
 
 
-def plot_quadratic_validity(validity: QuadraticValidity, ax=None):
+def plot_quadratic_validity(validity: QuadraticValidity, ax: Any = None) -> Any:
     """
     Relative error of the increment's quadratic model against sigma, and the sigma up to
     which the closed form may be trusted.
 
-    :param QuadraticValidity validity: from :func:`quadratic_validity`.
+    :param validity: from :func:`~numpyro_pl.landscape.quadratic_validity`.
     :param ax: Matplotlib axes; new ones if None.
     :return: the axes.
     """
-    ax = _axes(ax)
+    ax = new_axes(ax, _FIGSIZE)
     ax.loglog(
         validity.sigmas, validity.relative_error, marker="o", ms=5, color="#0072B2"
     )
     ax.axhline(
-        validity.tolerance,
+        validity.tol,
         color="0.4",
         ls="--",
         lw=1,
-        label=f"tolerance {validity.tolerance:g}",
+        label=f"tolerance {validity.tol:g}",
     )
     if validity.trusted_sigma > 0:
         ax.axvspan(

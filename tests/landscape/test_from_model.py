@@ -12,7 +12,13 @@ from numpyro import handlers
 from numpyro.infer.util import potential_energy
 from scipy.stats import norm
 
-from numpyro_pl.landscape import delta1, delta2_subspace, from_model, top_eigenspace
+from numpyro_pl.landscape import (
+    Solution,
+    delta1,
+    delta2_subspace,
+    from_model,
+    top_eigenspace,
+)
 
 N, D = 30, 3
 RNG = np.random.default_rng(0)
@@ -64,8 +70,9 @@ def test_criteria_of_a_model():
     loss, data = from_model(regression, X, Y, subsample_size=5)
     exact = exact_losses()
     expected = abs(exact[: k + 1].mean() - exact[:k].mean())
-    assert delta1(loss, PARAMS, data, k).value == pytest.approx(expected, rel=1e-4)
-    space = top_eigenspace(loss, PARAMS, data, k, dim=2, key=random.key(0))
+    solution = Solution(loss, PARAMS, data)
+    assert delta1(solution, k).value == pytest.approx(expected, rel=1e-4)
+    space = top_eigenspace(solution, k, dim=2, rng_key=random.key(0))
 
     def potential(flat):
         params = {"sigma": flat[0], "w": flat[1:]}
@@ -75,7 +82,7 @@ def test_criteria_of_a_model():
     expected = np.linalg.eigvalsh(np.asarray(hessian))[::-1][:2]
     assert space.eigenvalues == pytest.approx(expected, rel=1e-4)
     result = delta2_subspace(
-        loss, PARAMS, data, k, sigma=1e-3, eigenspace=space, key=random.key(1)
+        solution, k, sigma=1e-3, eigenspace=space, rng_key=random.key(1)
     )
     assert result.value > 0
 

@@ -11,29 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax import random
 
-from numpyro_pl.landscape._criteria import (
-    QUADRATIC_TOLERANCE,
+from numpyro_pl.landscape.criteria import (
+    QUADRATIC_TOL,
     delta2_subspace,
-    quadratic_increment,
-    relative_rms,
+    model_error,
 )
-from numpyro_pl.landscape._eigenspace import (
-    Eigenspace,
-    check_dim,
-    check_eigenspace,
-    top_eigenspace,
-)
-from numpyro_pl.landscape._loss import (
-    CHUNK_SIZE,
-    Loss,
-    PyTree,
-    as_pytree,
-    check_count,
-    check_positive,
-    check_problem,
-    compress,
-    increments_subspace,
-)
+from numpyro_pl.landscape.eigenspace import Eigenspace, eigenspace_of
+from numpyro_pl.landscape.loss import CHUNK_SIZE, Loss, compress
+from numpyro_pl.landscape.solution import Solution
+from numpyro_pl.trees.arithmetic import Tree, row
+from numpyro_pl.trees.checks import check_integer, check_positive
+
+__all__ = [
+    "CriterionOverDraws",
+    "QuadraticValidity",
+    "delta2_over_draws",
+    "quadratic_validity",
+]
 
 
 class QuadraticValidity(NamedTuple):
@@ -43,14 +37,14 @@ class QuadraticValidity(NamedTuple):
     - **sigmas** - ascending, shape (S,).
     - **relative_error** - root-mean-square difference to the true increment, relative
       to the root-mean-square increment, shape (S,).
-    - **tolerance** - relative error that counts as valid.
+    - **tol** - relative error that counts as valid.
     - **trusted_sigma** - the largest sigma of the list up to which all are valid; 0 if
       the first is not.
     """
 
     sigmas: np.ndarray
     relative_error: np.ndarray
-    tolerance: float
+    tol: float
     trusted_sigma: float
 
 
@@ -72,84 +66,64 @@ class CriterionOverDraws(NamedTuple):
 
 
 def quadratic_validity(
-    per_example_loss: Loss,
-    params: PyTree,
-    data: PyTree,
+    solution: Solution,
     k: int,
     *,
     sigmas: Sequence[float],
-    dim: int | None = None,
+    rng_key: jax.Array,
+    eigenspace: Eigenspace | int,
     num_samples: int = 32,
-    key: jax.Array,
-    eigenspace: Eigenspace | None = None,
-    tolerance: float = QUADRATIC_TOLERANCE,
-    chunk_size: int = CHUNK_SIZE,
+    tol: float = QUADRATIC_TOL,
 ) -> QuadraticValidity:
     """
     Error of the increment's quadratic model in the top eigenspace against the size of
     the perturbation: up to which sigma the closed form of `Delta_2^(D)` may be trusted.
     The relative error of `Delta_2^(D)` itself is at most about twice this one.
 
-    :param per_example_loss: as for :func:`delta1`.
-    :param params: tree of arrays, the solution.
-    :param data: tree of arrays with m examples along the leading axis.
-    :param int k: examples in the mean; example k is the one added.
+    :param Solution solution: loss, parameters and data of m examples.
+    :param int k: examples in the mean, `1 <= k < m`; example k is the one added.
     :param sigmas: standard deviations along each eigenvector.
-    :param int dim: dimension of the subspace; may be left out with `eigenspace`.
+    :param rng_key: a PRNG key.
+    :param eigenspace: an :class:`Eigenspace`, or the dimension D of the one to compute
+        here.
     :param int num_samples: draws of z, the same directions for all sigmas.
-    :param key: a PRNG key.
-    :param Eigenspace eigenspace: computed if None.
-    :param float tolerance: relative error that counts as valid.
-    :param int chunk_size: examples evaluated at a time.
+    :param float tol: relative error that counts as valid.
     :return: :class:`QuadraticValidity`.
+    :raises ValueError: for settings out of range, or an eigenspace of other parameters.
     """
-    m = check_problem(per_example_loss, params, data)
-    k = check_count(k, m)
     sizes = np.sort(np.asarray(sigmas, np.float64))
     if not len(sizes):
         raise ValueError("sigmas is empty.")
-    check_positive(
-        **{f"sigmas[{i}]": s for i, s in enumerate(sizes)},
-        num_samples=num_samples,
-        tolerance=tolerance,
-        chunk_size=chunk_size,
+    for i, sigma in enumerate(sizes):
+        check_positive(f"sigmas[{i}]", float(sigma))
+    check_integer("num_samples", num_samples)
+    tol = check_positive("tol", tol)
+    problem = solution.first(k)
+    key_space, key_samples = random.split(rng_key)
+    space = eigenspace_of(problem, eigenspace, key_space)
+    coefficients = [x[0] for x in compress(problem, space.eigenvectors)]
+    shape = (num_samples, space.dim)
+    zs = random.normal(key_samples, shape, space.eigenvalues.dtype)
+    errors = np.asarray(
+        [
+            model_error(problem, space, coefficients, zs * jnp.asarray(s, zs.dtype))
+            for s in sizes
+        ]
     )
-    key_space, key_samples = random.split(key)
-    if eigenspace is None:
-        eigenspace = top_eigenspace(
-            per_example_loss,
-            params,
-            data,
-            k,
-            dim=check_dim(dim, params),
-            key=key_space,
-            chunk_size=chunk_size,
-        )
-    dim = check_eigenspace(eigenspace, params, dim)
-    problem = as_pytree(per_example_loss), params, data, jnp.arange(m), k
-    vectors = eigenspace.eigenvectors
-    a, c, B = (
-        x[0] for x in compress(*problem, vectors, num_next=1, chunk_size=chunk_size)
-    )
-    zs = random.normal(key_samples, (num_samples, dim), eigenspace.eigenvalues.dtype)
-    errors = []
-    for sigma in sizes:
-        scaled = zs * jnp.asarray(sigma, zs.dtype)
-        truth = increments_subspace(*problem, vectors, scaled, chunk_size=chunk_size)
-        errors.append(relative_rms(truth - quadratic_increment(a, c, B, scaled), truth))
-    valid = np.cumprod(np.asarray(errors) <= tolerance).astype(bool)
+    valid = np.cumprod(errors <= tol).astype(bool)
     trusted = float(sizes[valid][-1]) if valid.any() else 0.0
-    return QuadraticValidity(sizes, np.asarray(errors), tolerance, trusted)
+    return QuadraticValidity(sizes, errors, tol, trusted)
 
 
 def delta2_over_draws(
     per_example_loss: Loss,
-    draws: PyTree,
-    data: PyTree,
+    draws: Tree,
+    data: Tree,
     k: int,
     *,
-    key: jax.Array,
+    rng_key: jax.Array,
     max_draws: int = 32,
+    chunk_size: int = CHUNK_SIZE,
     **settings,
 ) -> CriterionOverDraws:
     """
@@ -157,16 +131,20 @@ def delta2_over_draws(
     posterior. A draw is no stationary point, and the increment's own gradient is part
     of the formula.
 
-    :param per_example_loss: as for :func:`delta1`.
+    :param per_example_loss: see :class:`Solution`.
     :param draws: parameters with a leading axis of draws, chains merged; unconstrained
         where the loss is from :func:`from_model`.
     :param data: tree of arrays with m examples along the leading axis.
-    :param int k: examples in the mean; example k is the one added.
-    :param key: a PRNG key.
+    :param int k: examples in the mean, `1 <= k < m`; example k is the one added.
+    :param rng_key: a PRNG key.
     :param int max_draws: number of draws taken, evenly spaced.
-    :param settings: arguments of :func:`delta2_subspace` (`dim`, `sigma`, `estimator`,
-        ...). With `eigenspace`, all draws share it; else each has its own.
+    :param int chunk_size: examples evaluated at a time.
+    :param settings: arguments of :func:`delta2_subspace` (`sigma`, `eigenspace`,
+        `estimator`, `num_samples`). All draws share an :class:`Eigenspace`; with a
+        dimension each has its own.
     :return: :class:`CriterionOverDraws`.
+    :raises ValueError: where `draws` have no common leading axis, and as for
+        :func:`delta2_subspace`.
     """
     lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(draws)}
     if len(lengths) != 1 or lengths == {()} or lengths == {(0,)}:
@@ -174,20 +152,14 @@ def delta2_over_draws(
             "draws must be a tree of arrays with one leading axis of draws, the same "
             f"and not empty; got leading axes {sorted(lengths)}."
         )
-    check_positive(max_draws=max_draws)
+    check_integer("max_draws", max_draws)
     ((num,),) = lengths
     taken = np.unique(np.linspace(0, num - 1, min(num, max_draws)).round().astype(int))
-    results = [
-        delta2_subspace(
-            per_example_loss,
-            jax.tree.map(lambda x, i=i: x[i], draws),
-            data,
-            k,
-            key=random.fold_in(key, i),
-            **settings,
-        )
-        for i in taken.tolist()
-    ]
+    results = []
+    for i in taken.tolist():
+        draw = Solution(per_example_loss, row(draws, i), data, chunk_size)
+        key = random.fold_in(rng_key, i)
+        results.append(delta2_subspace(draw, k, rng_key=key, **settings))
     values = np.array([r.value for r in results])
     return CriterionOverDraws(
         values,
