@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from numpyro_pl.dynamics.langevin import drifted
 from numpyro_pl.dynamics.unit_mass import UnitMass, kinetic_share
-from numpyro_pl.trees.arithmetic import Tree, size_of, squared_norm
+from numpyro_pl.trees.arithmetic import Tree, as_in, size_of, squared_norm
 from numpyro_pl.trees.checks import check_not_negative, check_positive
 from numpyro_pl.trees.increments import Increments
 
@@ -106,9 +106,11 @@ class AdaptiveLangevin(UnitMass):
     ):
         """A displacement of thermal energy, and the friction that the noise needs."""
         displacement = super().draw_momentum(increments, scales, like)
-        friction = scales.friction
-        if previous is not None and not self.warmup_sets_scales:
-            friction = previous.friction
+        if previous is None:
+            friction = as_in(self.least_friction, scales.friction)
+        else:
+            own = self.warmup_sets_scales
+            friction = scales.friction if own else previous.friction
         return ThermostattedMomentum(displacement, friction)
 
     def thermostat(self, momentum: ThermostattedMomentum) -> jax.Array:

@@ -47,8 +47,7 @@ class Partition(GroupDynamics):
     @property
     def temperature(self):
         """Target temperature: a scalar for one group, else an array."""
-        values = [m.temperature for m in self.members]
-        return values[0] if len(values) == 1 else np.array(values)
+        return self._stack([jnp.asarray(m.temperature) for m in self.members])
 
     @property
     def warmup_sets_scales(self) -> bool:
