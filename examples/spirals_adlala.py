@@ -198,7 +198,7 @@ def run(seed: int = 0, quick: bool = False) -> tuple[dict[str, Run], dict[str, A
     epochs = EPOCHS // 20 if quick else EPOCHS
     data = make_data(seed)
     optimizers = {
-        "random-scaled SGDM": random_scaled_sgdm(0.05, momentum=0.9, seed=seed),
+        "random-scaled SGDM": random_scaled_sgdm(0.05, momentum=0.9, rng_key=seed),
         "Adam": optax.adam(0.005),
     }
     runs = {k: sample(v, data, seed, epochs) for k, v in make_kernels().items()}

@@ -8,8 +8,6 @@ from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
-import numpyro
-import numpyro.distributions as dist
 import pytest
 
 
@@ -32,16 +30,6 @@ def pytest_runtest_setup(item):
     """
     quick = item.get_closest_marker("statistical") is None
     jax.config.update("jax_disable_most_optimizations", quick)
-
-
-def linear_model(x, y, batch=100):
-    """Linear regression with unit noise and prior; conjugate."""
-    prior = dist.Normal(0, 1).expand([x.shape[1]]).to_event(1)
-    w = numpyro.sample("w", prior)
-    with numpyro.plate("data", x.shape[0], subsample_size=batch):
-        xb = numpyro.subsample(x, event_dim=1)
-        yb = numpyro.subsample(y, event_dim=0)
-        numpyro.sample("y", dist.Normal(xb @ w, 1.0), obs=yb)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import optax
 from jax import random
 
 from numpyro_pl.optim.averaging import average_iterates, check_range
-from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.trees.arithmetic import Tree, is_array
 
 __all__ = [
     "ScaleByRandomState",
@@ -56,17 +56,17 @@ class _MomentumState(NamedTuple):
     momentum: Tree
 
 
-def _stream_key(seed) -> jax.Array:
+def _stream_key(rng_key) -> jax.Array:
     """A PRNG key from an int or a key, typed or raw, traced or not."""
-    if hasattr(seed, "dtype") and (
-        jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) or jnp.ndim(seed) > 0
+    if is_array(rng_key) and (
+        jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key) or jnp.ndim(rng_key) > 0
     ):
-        return seed
-    return random.key(seed)
+        return rng_key
+    return random.key(rng_key)
 
 
 def scale_by_random(
-    distribution: str = "exponential", seed: int | jax.Array = 0
+    distribution: str = "exponential", rng_key: int | jax.Array = 0
 ) -> optax.GradientTransformation:
     """
     Multiply the whole update by one random scalar a step, of mean one. Chain it *last*,
@@ -75,7 +75,7 @@ def scale_by_random(
 
         >>> import optax
         >>> from numpyro_pl.optim import scale_by_random
-        >>> optimizer = optax.chain(optax.adam(1e-3), scale_by_random(seed=1))
+        >>> optimizer = optax.chain(optax.adam(1e-3), scale_by_random(rng_key=1))
 
     With `s ~ Exp(1)` and any update `D` that does not depend on `s`,
     `E[f(x + s D) - f(x)] = E[<grad f(x + s D), D>]` holds without a smoothness
@@ -89,8 +89,8 @@ def scale_by_random(
 
     :param str distribution: `"exponential"`: Exp(1); `"uniform"`: Uniform(0, 2);
         `"constant"`: 1.
-    :param seed: an int or a PRNG key. Copies of the optimizer that run side by side
-        need a stream each: pass `seed=key` inside :func:`jax.vmap` over keys, or apply
+    :param rng_key: a PRNG key, or an int to make one from. Copies of the optimizer that run side by side
+        need a stream each: pass `rng_key=key` inside :func:`jax.vmap` over keys, or apply
         :func:`fold_in_stream` to the states.
     :raises ValueError: where `distribution` is none of the three.
     """
@@ -103,7 +103,7 @@ def scale_by_random(
 
     def init_fn(params):
         del params
-        return ScaleByRandomState(jnp.zeros((), jnp.int32), _stream_key(seed))
+        return ScaleByRandomState(jnp.zeros((), jnp.int32), _stream_key(rng_key))
 
     def update_fn(updates, state, params=None):
         del params
@@ -169,7 +169,7 @@ def random_scaled_sgdm(
     momentum: float | jax.Array = 0.99,
     regularization: float | jax.Array = 0.0,
     distribution: str = "exponential",
-    seed: int | jax.Array = 0,
+    rng_key: int | jax.Array = 0,
     average: bool = False,
 ) -> optax.GradientTransformation:
     r"""
@@ -208,7 +208,7 @@ def random_scaled_sgdm(
     :param momentum: :math:`\beta` in [0, 1).
     :param regularization: :math:`\mu \ge 0`, strength of the decay of the momentum.
     :param str distribution: law of the scalar, see :func:`scale_by_random`.
-    :param seed: an int or a PRNG key, see :func:`scale_by_random` and, for copies that
+    :param rng_key: a PRNG key or an int, see :func:`scale_by_random` and, for copies that
         run under `vmap`, :func:`fold_in_stream`.
     :param bool average: whether to keep the average of the iterates with decay
         :math:`\beta`, see :func:`average_iterates` and :func:`averaged_params`.
@@ -236,7 +236,7 @@ def random_scaled_sgdm(
     )
     parts = [
         _scale_by_momentum(learning_rate, momentum, regularization),
-        scale_by_random(distribution, seed),
+        scale_by_random(distribution, rng_key),
     ]
     if average:
         parts.append(average_iterates(momentum))

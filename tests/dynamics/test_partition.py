@@ -12,14 +12,19 @@ import pytest
 from jax import random
 from scipy.integrate import quad
 
-from numpyro_pl import (
+from numpyro_pl.dynamics import (
     AdaptiveLangevin,
+    KernelDefaults,
     Langevin,
+    MinibatchGradient,
     OverdampedLangevin,
+    Partition,
+    Phase,
     PseudoLangevinDynamics,
+    Trajectory,
+    integrate,
 )
-from numpyro_pl.dynamics.integrate import GradientFns, integrate
-from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.trees.increments import Increments
 
 CHAINS = 8_000
 W = np.array([0.3, 0.8, 1.2])
@@ -30,21 +35,20 @@ CURVATURE = np.array([0.5, 20.0, 3.0])
 class WrongTime(Langevin):
     """Broken: the draw is read half a drift after the kick."""
 
-    def read(self, x, u):
-        return jax.tree.map(lambda x, u: x - 0.5 * u, x, u)
+    def read(self, position, momentum):
+        return jax.tree.map(lambda x, u: x - 0.5 * u, position, momentum)
 
-    def resume(self, z, u):
-        return jax.tree.map(lambda z, u: z + 0.5 * u, z, u)
+    def resume(self, draw, momentum):
+        return jax.tree.map(lambda z, u: z + 0.5 * u, draw, momentum)
 
 
 @dataclass(frozen=True)
 class OneNoise(OverdampedLangevin):
     """Broken: the plain Euler step, without the mean of two noises."""
 
-    def advance(self, rng_key, t, x, u, grad, step_size, variance, noise):
-        x, u = super().advance(
-            rng_key, t, x, jax.tree.map(jnp.zeros_like, u), grad, step_size, 0.0, noise
-        )
+    def step(self, increments, position, momentum, gradient, scales, noise_variance):
+        still = jax.tree.map(jnp.zeros_like, momentum)
+        x, u = super().step(increments, position, still, gradient, scales, 0.0)
         return jax.tree.map(lambda x, u: x + (0.5**0.5 - 0.5) * u, x, u), u
 
 
@@ -65,8 +69,8 @@ def gradient_of(grad, sd=None):
         return jax.tree.map(lambda a, b: 0.5 * (a + b), *halves(x, key))
 
     if sd is None:
-        return GradientFns(lambda key, num: jnp.zeros(num), lambda x, b: grad(x), None)
-    return GradientFns(lambda key, num: random.split(key, num), noisy, halves)
+        return MinibatchGradient(lambda key, num: jnp.zeros(num), lambda x, b: grad(x), None)
+    return MinibatchGradient(lambda key, num: random.split(key, num), noisy, halves)
 
 
 def run(members, grad, start, steps, sd=None, burn=40, scales=None, chains=CHAINS):
@@ -81,9 +85,9 @@ def run(members, grad, start, steps, sd=None, burn=40, scales=None, chains=CHAIN
     if not partition.tracks_noise:
         gradient = gradient._replace(halves=None)
     if scales is None:
-        scales = tuple(m.step_sizes(jnp.zeros(1), jnp.ones(1), 0.1) for m in members)
+        scales = tuple(m.choose_scales(jnp.zeros(1), jnp.ones(1)) for m in members)
     zero = tuple(
-        jnp.full_like(s, v) if m.per_coordinate else jnp.zeros(())
+        jnp.full_like(s, v) if m.tracks_noise else jnp.zeros(())
         for m, s, v in zip(members, scales, sd or [0.0] * len(members), strict=True)
     )
     variance = jax.tree.map(jnp.square, zero)
@@ -91,24 +95,13 @@ def run(members, grad, start, steps, sd=None, burn=40, scales=None, chains=CHAIN
     def chain(key):
         key_z, key_u, key = random.split(key, 3)
         z = start(key_z)
-        u = partition.draw_displacement(key_u, scales, z)
-        u = (u, partition.initial_thermostat(jnp.float32))
-        v = variance
+        u = partition.draw_momentum(Increments("gaussian", key_u), scales, z)
+        phase = Phase(z, u, variance)
         for num, sub in zip((burn, steps), random.split(key), strict=True):
-            z, u, v, temperature = integrate(
-                sub,
-                partition,
-                gradient,
-                z,
-                u,
-                scales,
-                v,
-                num_steps=num,
-                measure_every=1,
-                variance_rate=1e-3,
-                noise="gaussian",
+            phase, temperature = integrate(
+                sub, partition, gradient, phase, scales, Trajectory(num)
             )
-        return z, temperature, u[1]
+        return phase.position, temperature, partition.thermostat(phase.momentum)
 
     result = jax.jit(jax.vmap(chain))(random.split(random.key(0), chains))
     return jax.tree.map(lambda x: np.asarray(x, np.float64), result)
@@ -274,11 +267,11 @@ def covariance_scores(members):
     def grad(x):
         return split(precision @ jnp.concatenate(x))
 
-    scales = [m.step_sizes(jnp.zeros(2), jnp.ones(2), 0.1) for m in members]
+    members = [m.bind(KernelDefaults()) for m in members]
+    scales = [m.choose_scales(jnp.zeros(2), jnp.ones(2)) for m in members]
     sd = None
-    if members[0].per_coordinate:
-        members = [members[0].bind(1.0, None, 0.5), *members[1:]]
-        c = members[0].decay
+    if members[0].tracks_noise:
+        c = members[0].kept_momentum
         scales[0] = jnp.full(2, (1 + c) * 0.16 / 2)
         # Half of the thermostat's noise.
         sd = [float((2 * (1 - c) * 0.5 / scales[0][0]) ** 0.5), 0.0]

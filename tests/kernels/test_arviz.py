@@ -10,7 +10,7 @@ import pytest
 from numpyro.infer import MCMC, Predictive, log_likelihood
 
 from numpyro_pl import PseudoLangevin
-from numpyro_pl.minibatch import FullDataModel
+from numpyro_pl.model.handlers import FullDataModel
 
 
 def model(x, y=None):

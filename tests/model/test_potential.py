@@ -6,12 +6,14 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from conftest import linear_model
+from shared_models import linear_model
 from jax import random
 from numpyro.infer.util import potential_energy
 
-from numpyro_pl import minibatch
-from numpyro_pl.minibatch import FullDataModel, MinibatchPotential, PlateSizes, _below
+from numpyro_pl.model import potential as potential_module
+from numpyro_pl.model.handlers import FullDataModel
+from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.model.potential import MinibatchPotential, _below
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_full_potential_is_numpyros(potential):
 def test_full_potential_in_chunks_is_the_same(potential, monkeypatch):
     pot, data, z = potential
     exact, exact_grad = jax.jit(jax.value_and_grad(pot.full))(z, data, {})
-    monkeypatch.setattr(minibatch, "FULL_CHUNK", 110)  # 5 chunks and 50 rows
+    monkeypatch.setattr(potential_module, "FULL_CHUNK", 110)  # 5 chunks and 50 rows
     value, grad = jax.jit(pot.full_value_and_grad)(z, data, {})
     np.testing.assert_allclose(value, exact, rtol=1e-5)
     np.testing.assert_allclose(grad["w"], exact_grad["w"], rtol=1e-4)

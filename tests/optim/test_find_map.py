@@ -17,9 +17,8 @@ from jax import random
 from numpyro.infer import HMC, MCMC, NUTS, init_to_feasible, init_to_median
 from numpyro.infer.util import constrain_fn, initialize_model, log_density
 
-from numpyro_pl.map_search import find_map
-from numpyro_pl.optim import random_scaled_sgdm
-from numpyro_pl.warm_start import init_to_map, map_search_of
+from numpyro_pl.optim import find_map, init_to_map, random_scaled_sgdm
+from numpyro_pl.optim.init_to_map import map_search_of
 
 search = partial(find_map, progress_bar=False)
 
@@ -295,7 +294,7 @@ def test_init_to_map_names_what_is_missing():
     other = init_to_map(scale_model, X_SCALE, num_steps=2)
     with pytest.raises(ValueError, match="without the latent site 'x'"):
         initialize_model(random.key(0), two_modes, init_strategy=other)
-    with pytest.raises(ValueError, match="num_steps=0"):
+    with pytest.raises(ValueError, match="num_steps must be a positive whole number, got 0"):
         init_to_map(num_steps=0)
 
 
@@ -351,11 +350,11 @@ def discrete():
 @pytest.mark.parametrize(
     ("model", "kwargs", "message"),
     [
-        (empty, {}, "no latent site"),
+        (empty, {}, "no latent sample sites"),
         (local_latent, {}, "'local' is inside the subsampled plate 'data'"),
         (discrete, {}, "'k' is discrete"),
-        (two_modes, {"num_starts": 0}, "num_starts=0"),
-        (two_modes, {"num_steps": 0}, "num_steps=0"),
+        (two_modes, {"num_starts": 0}, "num_starts must be a positive whole number, got 0"),
+        (two_modes, {"num_steps": 0}, "num_steps must be a positive whole number, got 0"),
     ],
 )
 def test_bad_input(model, kwargs, message):

@@ -10,7 +10,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from conftest import linear_model
+from shared_models import linear_model
 from numpyro.infer import MCMC
 
 from numpyro_pl import (

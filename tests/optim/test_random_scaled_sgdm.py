@@ -73,10 +73,10 @@ def test_constant_scale_is_optax_sgd_step_for_step(regularization):
 def test_schedule_and_random_scales_follow_the_update_equation():
     schedule = optax.linear_schedule(0.05, 0.01, 10)
     x0 = jnp.array([1.5, -0.4])
-    path, state = run(random_scaled_sgdm(schedule, 0.8, 2.0, seed=5), x0, 10)
+    path, state = run(random_scaled_sgdm(schedule, 0.8, 2.0, rng_key=5), x0, 10)
 
     # The scales alone, through a transformation that sees a unit update.
-    scale = scale_by_random(seed=5)
+    scale = scale_by_random(rng_key=5)
     _, scales = jax.lax.scan(
         lambda state, _: scale.update(jnp.ones(()), state)[::-1],
         scale.init(None),
@@ -109,7 +109,7 @@ def test_mean_update_over_seeds_is_that_of_sgdm(distribution):
         return jax.lax.scan(body, optimizer.init(jnp.zeros(3)), gradients)[1]
 
     def one(key):
-        return updates(random_scaled_sgdm(0.1, 0.9, 0.5, distribution, seed=key))
+        return updates(random_scaled_sgdm(0.1, 0.9, 0.5, distribution, rng_key=key))
 
     draws = jax.jit(jax.vmap(one))(random.split(random.key(1), 10_000))
     b = 0.9 / 1.05
@@ -128,7 +128,7 @@ def test_mean_update_over_seeds_is_that_of_sgdm(distribution):
 )
 def test_scales_follow_their_law_and_are_one_scalar_for_the_tree(distribution, law):
     # Kolmogorov-Smirnov at p = 1e-4, the false-alarm rate.
-    optimizer = scale_by_random(distribution, seed=3)
+    optimizer = scale_by_random(distribution, rng_key=3)
     tree = {"a": jnp.ones(2), "b": jnp.full((3, 1), 2.0)}
 
     def body(state, _):
@@ -156,7 +156,7 @@ def test_identity_of_the_exponential_scale(distribution):
     def gap(key):
         key_x, key_s = random.split(key)
         x = random.normal(key_x, (4,))
-        optimizer = random_scaled_sgdm(0.1, 0.9, 0.0, distribution, seed=key_s)
+        optimizer = random_scaled_sgdm(0.1, 0.9, 0.0, distribution, rng_key=key_s)
 
         def body(carry, _):
             x, state = carry
@@ -180,7 +180,7 @@ def test_streams_under_vmap():
     x = jnp.array([1.0, -1.0])
 
     def by_seed(seed):
-        return run(random_scaled_sgdm(0.02, 0.9, seed=seed), x, 5)[0]
+        return run(random_scaled_sgdm(0.02, 0.9, rng_key=seed), x, 5)[0]
 
     keys = random.split(random.key(0), 3)
     paths = jax.vmap(by_seed)(keys)
@@ -210,23 +210,23 @@ def test_seeds_do_not_recompile():
         return random_scaled_sgdm(0.1).update(g, state)
 
     for seed in range(3):
-        step(jnp.ones(2), random_scaled_sgdm(0.1, seed=seed).init(jnp.ones(2)))
+        step(jnp.ones(2), random_scaled_sgdm(0.1, rng_key=seed).init(jnp.ones(2)))
     assert len(traces) == 1
 
 
 def test_inject_hyperparams_changes_the_learning_rate_in_flight():
     x = jnp.array([1.0, -1.0])
     optimizer = optax.inject_hyperparams(random_scaled_sgdm)(
-        learning_rate=0.02, momentum=0.9, seed=3
+        learning_rate=0.02, momentum=0.9, rng_key=3
     )
-    plain = random_scaled_sgdm(0.02, 0.9, seed=3)
+    plain = random_scaled_sgdm(0.02, 0.9, rng_key=3)
     path, state = run(optimizer, x, 4)
     expected, plain_state = run(plain, x, 4)
     np.testing.assert_allclose(path, expected, rtol=1e-5)
 
     state.hyperparams["learning_rate"] = jnp.float32(0.05)
     path, _ = run(optimizer, expected[-1], 4, state=state)
-    faster = random_scaled_sgdm(0.05, 0.9, seed=3)
+    faster = random_scaled_sgdm(0.05, 0.9, rng_key=3)
     expected, _ = run(faster, expected[-1], 4, state=plain_state)
     np.testing.assert_allclose(path, expected, rtol=1e-4)
 
@@ -285,10 +285,10 @@ def test_reading_a_missing_average_says_how_to_keep_one():
 
 def test_random_scaled_adam():
     x = jnp.array([1.0, -1.0])
-    optimizer = optax.chain(optax.adam(0.01), scale_by_random(seed=2))
+    optimizer = optax.chain(optax.adam(0.01), scale_by_random(rng_key=2))
     path, state = run(optimizer, x, 1)
     adam, _ = run(optax.adam(0.01), x, 1)
-    scale, _ = scale_by_random(seed=2).update(jnp.ones(()), state[1]._replace(step=0))
+    scale, _ = scale_by_random(rng_key=2).update(jnp.ones(()), state[1]._replace(step=0))
     np.testing.assert_allclose(path[0] - x, scale * (adam[0] - x), rtol=1e-4)
 
 

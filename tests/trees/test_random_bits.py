@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from jax import random
 
-from numpyro_pl.dynamics.noise import scaled_noise, tree_normal, tree_signs
-from numpyro_pl.dynamics.random_bits import normals, random_words, threefry_2x32
+from numpyro_pl.trees.increments import scaled_increments, tree_normal, tree_signs
+from numpyro_pl.trees.random_bits import (
+    is_single_key,
+    normals,
+    random_words,
+    threefry_2x32,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_signs(shape):
 def test_scaled_noise_has_the_scale_of_each_entry(kind):
     """Variance over 20,000 streams within 4.5 se at each of 12 entries."""
     scale = {"a": jnp.arange(4.0), "b": 2.0 * jnp.ones((8, 1))}
-    draw = jax.vmap(lambda t: scaled_noise(kind, random.key(0), scale, t))
+    draw = jax.vmap(lambda t: scaled_increments(kind, random.key(0), scale, t))
     r = jax.jit(draw)(jnp.arange(20_000))
     spread = 2**0.5 if kind == "gaussian" else 0.0
     for name, s in scale.items():
