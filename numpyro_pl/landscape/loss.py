@@ -39,7 +39,7 @@ CHUNK_SIZE = 128
 """Examples evaluated at a time: bounds memory, not accuracy."""
 
 GRADIENT_NUMBERS = 2**24
-"""Most numbers in the gradients of one batch, one for each example (64 MiB in float32)."""
+"""Most numbers in the per-example gradients of one batch: 64 MiB in float32."""
 
 
 @jax.tree_util.register_dataclass
