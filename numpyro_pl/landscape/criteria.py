@@ -203,8 +203,8 @@ def delta2_subspace(
         compute here.
     :param str estimator: see above.
     :param int num_samples: number of z, for the Monte Carlo estimators, at least 2.
-    :return: :class:`Criterion`. `c` and `B` are None for `"direct_mc"`, which has no
-        use for them.
+    :return: :class:`Criterion`. `c` and `B` are None for `"direct_mc"`, which does not
+        need them.
     :raises ValueError: for settings out of range, or an eigenspace of other parameters.
     """
     if estimator not in ESTIMATORS:

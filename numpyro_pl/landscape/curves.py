@@ -69,9 +69,9 @@ class StabilizationCurve(NamedTuple):
     - **delta1**, **delta2**, **delta2_subspace** - shape (num_orderings, K).
     - **slopes** - :class:`Slope` of each, by these names.
     - **a**, **c**, **B** - compressed coefficients of the increment, shapes
-      (num_orderings, K, num_next), with axes (D,) and (D, D) behind. They give the
-      closed form at any sigma and any smaller D, see :func:`gaussian_moment`.
-    - **sigma** - as asked for.
+      (num_orderings, K, num_next), followed by (D,) for c and (D, D) for B. They give
+      the closed form at any sigma and any smaller D, see :func:`gaussian_moment`.
+    - **sigma** - standard deviation of the perturbation.
     """
 
     ks: np.ndarray
@@ -175,8 +175,8 @@ def stabilization_curve(
     :param rng_key: a PRNG key.
     :param eigenspace: one :class:`Eigenspace` for all k, from :func:`top_eigenspace`:
         an approximation, exact only in the limit of large k, that saves most of the
-        time. Or the dimension D, for an eigenspace of each ordering and k, to a
-        tolerance of 1e-3.
+        time. Or the dimension D: each ordering and k then has an eigenspace of its own,
+        to a tolerance of 1e-3.
     :param CurveBudget budget: numbers of perturbations, orderings and candidates.
     :return: :class:`StabilizationCurve`.
     :raises ValueError: for settings out of range, or an eigenspace of other parameters.

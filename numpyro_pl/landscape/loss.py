@@ -39,7 +39,7 @@ CHUNK_SIZE = 128
 """Examples evaluated at a time: bounds memory, not accuracy."""
 
 GRADIENT_NUMBERS = 2**24
-"""Largest size of the gradients that examples of a batch have each for themselves."""
+"""Most numbers in the per-example gradients of one batch: 64 MiB in float32."""
 
 
 @jax.tree_util.register_dataclass
@@ -75,7 +75,7 @@ class Problem:
 
 
 def timed(fn: Callable, *args, **kwargs):
-    """Result of `fn`, once it is there, and the seconds it took."""
+    """Result of `fn` when it is ready, and the seconds it took."""
     start = time.perf_counter()
     result = jax.block_until_ready(fn(*args, **kwargs))
     return result, time.perf_counter() - start
@@ -92,8 +92,8 @@ def sum_over_examples(fn: Callable[[Tree, jax.Array], Tree], problem: Problem) -
 
     def chunk(i):
         position = i * chunk_size + jnp.arange(chunk_size)
-        # Positions past the end repeat the last example instead of reaching for the
-        # next ones: whatever these hold, a zero weight could not undo a NaN.
+        # Positions past the end repeat the last example. The next ones, with a weight
+        # of zero, would spread a NaN that they might hold.
         rows = row(problem.data, problem.order[jnp.minimum(position, k - 1)])
         return fn(rows, position < k)
 
@@ -221,7 +221,7 @@ def compress_each(problem: Problem, index: jax.Array, directions: Tree):
 
     :return: shapes (len(index),), (len(index), D), (len(index), D, D).
     """
-    # Batched examples have a gradient each, of n numbers.
+    # Each example of a batch has its own gradient, of n numbers.
     batch = max(1, min(problem.chunk_size, GRADIENT_NUMBERS // size_of(problem.params)))
 
     def one(i):

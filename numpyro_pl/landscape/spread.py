@@ -128,8 +128,8 @@ def delta2_over_draws(
 ) -> CriterionOverDraws:
     """
     :func:`delta2_subspace` at posterior draws: the spread of the criterion across the
-    posterior. A draw is no stationary point, and the increment's own gradient is part
-    of the formula.
+    posterior. A draw is not a stationary point; the closed form includes the gradient
+    of the increment.
 
     :param per_example_loss: see :class:`Solution`.
     :param draws: parameters with a leading axis of draws, chains merged; unconstrained

@@ -16,7 +16,7 @@ __all__ = ["plot_quadratic_validity", "plot_spectrum", "plot_stabilization"]
 
 _FIGSIZE = (6.4, 4.8)
 
-# Okabe and Ito's colours, told apart with any colour vision; markers do it in print.
+# Okabe and Ito's palette suits all colour vision; markers serve black and white.
 _STYLES = {
     "delta1": ("#0072B2", "o", r"$\Delta_1$"),
     "delta2": ("#D55E00", "s", r"$\Delta_2$"),
