@@ -9,13 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.model.per_example import (
-    LossSpec,
-    ModelLoss,
-    SampleSite,
-    sample_sites,
-    subsampled_plates,
-)
+from numpyro_pl.model.per_example import LossSpec, ModelLoss
+from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.model.sites import Site, local_latent_sites, sites_on_full_data
 from numpyro_pl.trees.arithmetic import Tree, is_array
 
 __all__ = ["from_model"]
@@ -34,7 +30,7 @@ def _has_rows(leaf: Any) -> bool:
 
 
 def _choose_plate(
-    sites: list[SampleSite], subsampled: dict[str, int], lengths: set[int]
+    sites: dict[str, Site], subsampled: PlateSizes, lengths: set[int]
 ) -> _Plate:
     """
     The subsampled plate, or else the one plate shared by the observed sites that is as
@@ -49,9 +45,11 @@ def _choose_plate(
             "examples must be the rows of one. Give the others their full size."
         )
     if subsampled:
-        ((name, size),) = subsampled.items()
-        return _Plate(name, size, True)
-    likelihood = [set(s.plates.items()) for s in sites if s.observed and s.plates]
+        ((name, plate),) = subsampled.items()
+        return _Plate(name, plate.size, True)
+    likelihood = [
+        set(s.plates.items()) for s in sites.values() if s.observed and s.plates
+    ]
     common = set.intersection(*likelihood) if likelihood else set()
     plates = [_Plate(*p, False) for p in common if p[1] in lengths]
     if len(plates) != 1:
@@ -66,7 +64,7 @@ def _choose_plate(
 
 
 def _observed_in(
-    sites: list[SampleSite], plate: str, include_prior: bool
+    sites: dict[str, Site], plate: str, include_prior: bool
 ) -> tuple[str, ...]:
     """
     Names of the observed sites in the plate.
@@ -74,9 +72,10 @@ def _observed_in(
     :raises ValueError: where there are none, where latent sites lie in the plate, or
         where observed ones outside do not count as prior.
     """
-    observed = tuple(s.name for s in sites if s.observed and plate in s.plates)
-    local = [s.name for s in sites if not s.observed and plate in s.plates]
-    outside = [s.name for s in sites if s.observed and plate not in s.plates]
+    with_data = [name for name, site in sites.items() if site.observed]
+    observed = tuple(name for name in with_data if plate in sites[name].plates)
+    outside = [name for name in with_data if plate not in sites[name].plates]
+    local = [name for name, _ in local_latent_sites(sites, [plate])]
     if not observed:
         raise ValueError(
             f"no observed site lies in the plate '{plate}'. Pass the observed values "
@@ -123,8 +122,8 @@ def from_model(
         outside it, or there is no single such plate.
     """
     leaves, treedef = jax.tree.flatten((args, kwargs))
-    subsampled = subsampled_plates(model, args, kwargs)
-    sites = sample_sites(model, args, kwargs)
+    subsampled = PlateSizes.of(model, *args, **kwargs)
+    sites = sites_on_full_data(model, args, kwargs)
     lengths = {x.shape[0] for x in leaves if _has_rows(x)}
     plate = _choose_plate(sites, subsampled, lengths)
     observed = _observed_in(sites, plate.name, include_prior)

@@ -1,7 +1,7 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The per-example loss of a NumPyro model, and the sites it is made of."""
+"""The loss of each row of a NumPyro model's data."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,54 +17,10 @@ from numpyro_pl.model.handlers import (
     seeded,
     trace_of,
 )
-from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.model.sites import sites_on_full_data
 from numpyro_pl.trees.arithmetic import Tree
 
-__all__ = ["LossSpec", "ModelLoss", "SampleSite", "sample_sites", "subsampled_plates"]
-
-
-class SampleSite(NamedTuple):
-    """
-    One `numpyro.sample` of a model.
-
-    - **name** - of the site.
-    - **observed** - whether its value is data.
-    - **plates** - sizes of the plates it lies in, by name.
-    """
-
-    name: str
-    observed: bool
-    plates: dict[str, int]
-
-
-def sample_sites(model: Callable, args: tuple, kwargs: dict) -> list[SampleSite]:
-    """
-    The sample sites of a model on its full data, found without arithmetic.
-
-    :param model: a NumPyro model.
-    :param tuple args: its positional arguments.
-    :param dict kwargs: its keyword arguments.
-    """
-    found = []
-
-    def run():
-        for name, site in trace_of(IndexedModel(model), args, kwargs).items():
-            if site["type"] == "sample":
-                plates = {f.name: f.size for f in site["cond_indep_stack"]}
-                found.append(SampleSite(name, bool(site["is_observed"]), plates))
-
-    jax.eval_shape(run)
-    return found
-
-
-def subsampled_plates(model: Callable, args: tuple, kwargs: dict) -> dict[str, int]:
-    """
-    Full sizes of the plates that a model subsamples, by name.
-
-    :raises ValueError: where a plate and its arrays do not fit each other.
-    """
-    sizes = PlateSizes.of(model, *args, **kwargs)
-    return {name: plate.size for name, plate in sizes.items()}
+__all__ = ["LossSpec", "ModelLoss"]
 
 
 class LossSpec(NamedTuple):
@@ -160,7 +116,7 @@ class ModelLoss:
 
     def plates(self, data: Tree) -> dict[str, int]:
         """Sizes of all plates around sample sites on the rows `data`, by name."""
-        sites = sample_sites(*self._bind(data))
+        sites = sites_on_full_data(*self._bind(data)).values()
         return {name: size for site in sites for name, size in site.plates.items()}
 
     def constrain(self, params: Tree, data: Tree) -> Tree:

@@ -24,6 +24,7 @@ __all__ = [
     "inspect_sites",
     "local_latent_sites",
     "sites_of",
+    "sites_on_full_data",
 ]
 
 
@@ -71,6 +72,21 @@ def sites_of(trace: dict[str, dict]) -> dict[str, Site]:
         for name, site in trace.items()
         if site["type"] == "sample"
     }
+
+
+def sites_on_full_data(model: Callable, args, kwargs) -> dict[str, Site]:
+    """
+    The sample sites of a model on its full data, found without arithmetic.
+
+    :param model: a NumPyro model.
+    """
+    found: dict[str, Site] = {}
+
+    def run():
+        found.update(sites_of(trace_of(IndexedModel(model), args, kwargs)))
+
+    jax.eval_shape(run)
+    return found
 
 
 def local_latent_sites(

@@ -15,7 +15,7 @@ from jax import random
 from numpyro.infer.initialization import init_to_uniform
 from tqdm.auto import tqdm
 
-from numpyro_pl.optim.map_problem import MAPProblem, default_optimizer
+from numpyro_pl.optim.map_problem import MAPProblem, Search, default_optimizer
 from numpyro_pl.trees.checks import check_integer
 
 __all__ = ["MAPResult", "find_map"]
@@ -124,6 +124,32 @@ random_scaled_sgdm`) get a stream per start.
     keys = random.split(key_run, num_starts)
     search = jax.vmap(problem.init)(keys, starts, jnp.arange(num_starts))
 
+    search, losses = _advance_all(problem, search, num_steps, progress_bar)
+    failed_at = np.asarray(search.failed_at)
+    _report_failures(failed_at)
+    params, unconstrained, objective = jax.jit(
+        jax.vmap(
+            lambda s: (
+                problem.params(s),
+                problem.unconstrained(s),
+                problem.objective(s),
+            )
+        )
+    )(search)
+    return MAPResult(
+        params=params,
+        unconstrained=unconstrained,
+        losses=losses,
+        objective=np.asarray(objective),
+        failed_at=failed_at,
+    )
+
+
+def _advance_all(
+    problem: MAPProblem, search: Search, num_steps: int, progress_bar: bool
+) -> tuple[Search, np.ndarray]:
+    """All starts at the end of their search, and their losses at each step."""
+    # In twenty calls, between which the progress is shown.
     length = -(-num_steps // 20)
     advance = jax.jit(
         jax.vmap(
@@ -142,25 +168,7 @@ random_scaled_sgdm`) get a stream per start.
             bar.update(last.shape[1])
             if alive.size:
                 bar.set_postfix_str(f"loss {alive.mean():.4g}", refresh=False)
-
-    failed_at = np.asarray(search.failed_at)
-    _report_failures(failed_at)
-    params, unconstrained, objective = jax.jit(
-        jax.vmap(
-            lambda s: (
-                problem.params(s),
-                problem.unconstrained(s),
-                problem.objective(s),
-            )
-        )
-    )(search)
-    return MAPResult(
-        params=params,
-        unconstrained=unconstrained,
-        losses=np.concatenate(losses, axis=1),
-        objective=np.asarray(objective),
-        failed_at=failed_at,
-    )
+    return search, np.concatenate(losses, axis=1)
 
 
 def _report_failures(failed_at: np.ndarray) -> None:

@@ -89,9 +89,9 @@ def scale_by_random(
 
     :param str distribution: `"exponential"`: Exp(1); `"uniform"`: Uniform(0, 2);
         `"constant"`: 1.
-    :param rng_key: a PRNG key, or an int to make one from. Copies of the optimizer that run side by side
-        need a stream each: pass `rng_key=key` inside :func:`jax.vmap` over keys, or apply
-        :func:`fold_in_stream` to the states.
+    :param rng_key: a PRNG key, or an int to make one from. Copies of the optimizer that
+        run side by side need a stream each: pass `rng_key=key` inside
+        :func:`jax.vmap` over keys, or apply :func:`fold_in_stream` to the states.
     :raises ValueError: where `distribution` is none of the three.
     """
     if distribution not in _DISTRIBUTIONS:
@@ -208,8 +208,8 @@ def random_scaled_sgdm(
     :param momentum: :math:`\beta` in [0, 1).
     :param regularization: :math:`\mu \ge 0`, strength of the decay of the momentum.
     :param str distribution: law of the scalar, see :func:`scale_by_random`.
-    :param rng_key: a PRNG key or an int, see :func:`scale_by_random` and, for copies that
-        run under `vmap`, :func:`fold_in_stream`.
+    :param rng_key: a PRNG key or an int, see :func:`scale_by_random` and, for copies
+        that run under `vmap`, :func:`fold_in_stream`.
     :param bool average: whether to keep the average of the iterates with decay
         :math:`\beta`, see :func:`average_iterates` and :func:`averaged_params`.
     :return: an optax transformation.

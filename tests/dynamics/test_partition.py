@@ -69,7 +69,9 @@ def gradient_of(grad, sd=None):
         return jax.tree.map(lambda a, b: 0.5 * (a + b), *halves(x, key))
 
     if sd is None:
-        return MinibatchGradient(lambda key, num: jnp.zeros(num), lambda x, b: grad(x), None)
+        return MinibatchGradient(
+            lambda key, num: jnp.zeros(num), lambda x, b: grad(x), None
+        )
     return MinibatchGradient(lambda key, num: random.split(key, num), noisy, halves)
 
 

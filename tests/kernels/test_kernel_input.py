@@ -6,8 +6,8 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from shared_models import linear_model
 from numpyro.infer import MCMC
+from shared_models import linear_model
 
 from numpyro_pl import PseudoLangevin
 
@@ -41,9 +41,20 @@ def test_num_steps_must_be_a_positive_whole_number(value):
         PseudoLangevin(linear_model, num_steps=value)
 
 
-def test_unknown_noise():
-    with pytest.raises(ValueError, match="noise must be one of"):
-        PseudoLangevin(linear_model, noise="uniform")
+def test_unknown_increments():
+    with pytest.raises(ValueError, match="increments must be one of"):
+        PseudoLangevin(linear_model, increments="uniform")
+
+
+def test_a_setting_that_there_is_not():
+    """The error lists those that there are; a step size is not one of them."""
+    with pytest.raises(TypeError, match=r"'step_size'.*it takes num_steps, increments"):
+        PseudoLangevin(linear_model, step_size=0.1)
+
+
+def test_an_init_strategy_that_is_none():
+    with pytest.raises(ValueError, match="init_strategy must be a strategy of NumPyro"):
+        PseudoLangevin(linear_model, init_strategy="median")
 
 
 def test_neither_or_both_of_model_and_potential():

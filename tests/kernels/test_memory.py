@@ -2,13 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
 
 from numpyro_pl import PseudoLangevin
-from numpyro_pl._memory import after, varying, when
 
 WIDTHS = [(100, 600), (600, 500), (500, 10)]
 
@@ -30,7 +28,8 @@ def network(x, y):
 def test_a_draw_holds_less_than_eight_times_the_parameters():
     """
     State, temporaries and what adaptation needs, of one compiled draw whose state is
-    updated in place (as in the loop of `MCMC`). Without the orders of `_memory`: 16.
+    updated in place (as in the loop of `MCMC`). Without the orders of computation of
+    `trees.ordering` they are 16.
     """
     data = jnp.ones((512, 100)), jnp.zeros(512, int)
     kernel = PseudoLangevin(network)
@@ -42,17 +41,3 @@ def test_a_draw_holds_less_than_eight_times_the_parameters():
     ratio = held / sum(v.nbytes for v in state.z.values())
     print(f"memory: {ratio:.2f} times the parameters")
     assert ratio < 8
-
-
-def test_orders_change_no_value():
-    tree = {"a": jnp.arange(3.0), "b": jnp.arange(2)}
-    earlier = (jnp.ones((2, 2)), jnp.zeros(1))
-    for ordered in (jax.jit(after)(tree, earlier), varying(tree, earlier)):
-        jax.tree.map(np.testing.assert_array_equal, ordered, tree)
-        assert ordered["b"].dtype == tree["b"].dtype
-
-
-@pytest.mark.parametrize("condition", [False, True])
-def test_when(condition):
-    change = jax.jit(lambda c, x: when(c, lambda x: 2 * x, x))
-    assert change(jnp.asarray(condition), jnp.ones(())) == 1 + condition

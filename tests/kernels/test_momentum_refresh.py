@@ -11,18 +11,15 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from numpyro.infer import MCMC
 
 from numpyro_pl import PseudoLangevin
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*draws diverged:UserWarning")
 
 CHAINS, FRICTION, TEMPERATURE = 100, 0.1, 2.0
 
 
 class NotRefreshed(PseudoLangevin):
-    """Broken: a diverged draw leaves the displacement of the draw before."""
+    """Broken: a diverged draw leaves the momentum of the draw before."""
 
     def sample(self, state, model_args, model_kwargs):
         new = super().sample(state, model_args, model_kwargs)
@@ -31,8 +28,7 @@ class NotRefreshed(PseudoLangevin):
             diverging = jnp.reshape(new.diverging, (-1,) + (1,) * (old.ndim - 1))
             return jnp.where(diverging, old, fresh)
 
-        kept = jax.tree.map(keep, new.displacement, state.displacement)
-        return new._replace(displacement=kept)
+        return new._replace(momentum=jax.tree.map(keep, new.momentum, state.momentum))
 
 
 def cliff(z):
@@ -56,12 +52,14 @@ def refresh_scores(kernel_type):
         chain_method="vectorized",
         progress_bar=False,
     )
-    names = ("displacement", "step_size", "diverging")
+    names = ("momentum", "scales", "diverging")
     mcmc.run(jax.random.key(0), init_params=jnp.zeros((CHAINS, 2)), extra_fields=names)
     fields = mcmc.get_extra_fields(group_by_chain=True)
-    u, step_size, diverging = (np.asarray(fields[name], float) for name in names)
+    u, rate, diverging = (
+        np.asarray(jax.tree.leaves(fields[name])[0], float) for name in names
+    )
     # The mass is h^2 (1 + c) / (2 a), so that h p / M has the variance 2 a T / (1 + c).
-    p = u / np.sqrt(2 * step_size * TEMPERATURE / (1 + math.exp(-FRICTION)))
+    p = u / np.sqrt(2 * rate * TEMPERATURE / (1 + math.exp(-FRICTION)))
     rows = diverging[:, 1:] > 0
     old, new = p[:, :-1][rows].ravel(), p[:, 1:][rows].ravel()
     assert new.size > 1000

@@ -6,9 +6,9 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from shared_models import linear_model
 from jax import random
 from numpyro.infer.util import potential_energy
+from shared_models import linear_model
 
 from numpyro_pl.model import potential as potential_module
 from numpyro_pl.model.handlers import FullDataModel

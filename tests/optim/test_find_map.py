@@ -294,7 +294,7 @@ def test_init_to_map_names_what_is_missing():
     other = init_to_map(scale_model, X_SCALE, num_steps=2)
     with pytest.raises(ValueError, match="without the latent site 'x'"):
         initialize_model(random.key(0), two_modes, init_strategy=other)
-    with pytest.raises(ValueError, match="num_steps must be a positive whole number, got 0"):
+    with pytest.raises(ValueError, match="num_steps must be a positive whole"):
         init_to_map(num_steps=0)
 
 
@@ -353,8 +353,16 @@ def discrete():
         (empty, {}, "no latent sample sites"),
         (local_latent, {}, "'local' is inside the subsampled plate 'data'"),
         (discrete, {}, "'k' is discrete"),
-        (two_modes, {"num_starts": 0}, "num_starts must be a positive whole number, got 0"),
-        (two_modes, {"num_steps": 0}, "num_steps must be a positive whole number, got 0"),
+        (
+            two_modes,
+            {"num_starts": 0},
+            "num_starts must be a positive whole number, got 0",
+        ),
+        (
+            two_modes,
+            {"num_steps": 0},
+            "num_steps must be a positive whole number, got 0",
+        ),
     ],
 )
 def test_bad_input(model, kwargs, message):

@@ -288,7 +288,9 @@ def test_random_scaled_adam():
     optimizer = optax.chain(optax.adam(0.01), scale_by_random(rng_key=2))
     path, state = run(optimizer, x, 1)
     adam, _ = run(optax.adam(0.01), x, 1)
-    scale, _ = scale_by_random(rng_key=2).update(jnp.ones(()), state[1]._replace(step=0))
+    scale, _ = scale_by_random(rng_key=2).update(
+        jnp.ones(()), state[1]._replace(step=0)
+    )
     np.testing.assert_allclose(path[0] - x, scale * (adam[0] - x), rtol=1e-4)
 
 

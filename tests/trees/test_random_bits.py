@@ -8,7 +8,6 @@ from jax import random
 
 from numpyro_pl.trees.increments import scaled_increments, tree_normal, tree_signs
 from numpyro_pl.trees.random_bits import (
-    is_single_key,
     normals,
     random_words,
     threefry_2x32,
