@@ -26,7 +26,7 @@ from numpyro_pl.dynamics.noise import half_difference_variance, running_mean
 from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.increments import Increments
 
-__all__ = ["GroupDynamics", "KernelDefaults"]
+__all__ = ["GroupDynamics", "KernelDefaults", "required"]
 
 
 class KernelDefaults(NamedTuple):
@@ -44,6 +44,21 @@ class KernelDefaults(NamedTuple):
     step_size: float | None = None
     noise_fraction: float = 0.05
     max_frequency: float = 0.5
+
+
+def required(dynamics: "GroupDynamics", name: str) -> float:
+    """
+    A setting of a dynamics that is needed now.
+
+    :raises ValueError: where neither the user nor a kernel has given it.
+    """
+    value = getattr(dynamics, name)
+    if value is None:
+        raise ValueError(
+            f"{type(dynamics).__name__} has no {name}: give it, or take the defaults "
+            "of a kernel by dynamics.bind(KernelDefaults())."
+        )
+    return value
 
 
 class GroupDynamics:

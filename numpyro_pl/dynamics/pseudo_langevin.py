@@ -38,7 +38,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.dynamics.protocol import GroupDynamics, KernelDefaults
+from numpyro_pl.dynamics.protocol import GroupDynamics, KernelDefaults, required
 from numpyro_pl.dynamics.unit_mass import kinetic_share
 from numpyro_pl.trees.arithmetic import Tree, as_in, size_of
 from numpyro_pl.trees.checks import check_positive, check_unit_interval
@@ -105,9 +105,10 @@ class PseudoLangevinDynamics(GroupDynamics):
         where the curvature bounds the frequency by w:
         :math:`a_i = \min(2 (1 - c) T f / v_i,\; (1 + c) w^2 / (2 H_i))`.
         """
-        allowed = jnp.maximum(self.noise_fraction, least_noise_fraction)
+        allowed = jnp.maximum(required(self, "noise_fraction"), least_noise_fraction)
+        bound = required(self, "max_frequency")
         noise_bound = self.thermal_rate * allowed
-        curvature_bound = (1 + self.kept_momentum) * self.max_frequency**2 / 2
+        curvature_bound = (1 + self.kept_momentum) * bound**2 / 2
 
         def leaf(v, h):
             # One division: 1 / max(v / n, H / k) is also finite where v is 0.
@@ -121,7 +122,8 @@ class PseudoLangevinDynamics(GroupDynamics):
 
     def squared_frequency(self, scales: Tree) -> Tree:
         """`h^2 / M`, in units of the largest squared frequency allowed."""
-        scale = 2 / ((1 + self.kept_momentum) * self.max_frequency**2)
+        bound = required(self, "max_frequency")
+        scale = 2 / ((1 + self.kept_momentum) * bound**2)
         return jax.tree.map(lambda a: scale * a, scales)
 
     def noise_shares(self, scales: Tree, noise_variance: Tree) -> Tree:

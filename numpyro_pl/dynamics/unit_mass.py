@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.dynamics.protocol import GroupDynamics, KernelDefaults
+from numpyro_pl.dynamics.protocol import GroupDynamics, KernelDefaults, required
 from numpyro_pl.trees.arithmetic import Tree, mean_of, size_of, squared_norm
 from numpyro_pl.trees.checks import check_positive, check_unit_interval
 from numpyro_pl.trees.increments import Increments
@@ -115,8 +115,9 @@ class UnitMass(GroupDynamics):
         if self.step_size is not None:
             return StepAndFriction(jnp.asarray(self.step_size, dtype), least)
         steepest = jnp.max(jnp.stack([jnp.max(x) for x in jax.tree.leaves(curvature)]))
-        by_curvature = self.max_frequency * jnp.sqrt(self.data_size / steepest)
-        allowed = jnp.maximum(self.noise_fraction, least_noise_fraction)
+        bound = required(self, "max_frequency")
+        by_curvature = bound * jnp.sqrt(self.data_size / steepest)
+        allowed = jnp.maximum(required(self, "noise_fraction"), least_noise_fraction)
         room = 4 * allowed * self.temperature * self.data_size
         room = room / jnp.maximum(mean_of(noise_variance), 1e-30 * room)
         h = jnp.minimum(by_curvature, jnp.sqrt(self.max_step_friction * room))
@@ -134,7 +135,7 @@ class UnitMass(GroupDynamics):
         """See :meth:`GroupDynamics.squared_frequency`."""
         if self.step_size is not None:
             return jnp.zeros_like(scales.step_size)
-        return self.rate(scales) / self.max_frequency**2
+        return self.rate(scales) / required(self, "max_frequency") ** 2
 
     def noise_shares(self, scales: StepAndFriction, noise_variance: Tree) -> Tree:
         """Share by which the minibatches heat slow modes."""

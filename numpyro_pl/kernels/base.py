@@ -101,11 +101,11 @@ class LangevinKernel(MCMCKernel):
         data = tuple(model_args or ()), dict(model_kwargs or {})
         key = data_signature(data)
         if key not in self._bindings:
-            self._bindings[key] = (
-                bind_potential(self._potential_fn)
-                if self._model is None
-                else bind_model(self._model, data)
-            )
+            if self._model is not None:
+                self._bindings[key] = bind_model(self._model, data)
+            else:
+                assert self._potential_fn is not None
+                self._bindings[key] = bind_potential(self._potential_fn)
         binding = self._bindings[key]
         return binding, binding.programs.prepare(*data)
 

@@ -154,7 +154,8 @@ class _HessianProducts(NamedTuple):
         num = ROW_PROBES + POWER_STEPS + POWER_AVERAGE
         return cls(gradient, position, gradient.draw_batches(rng_key, num))
 
-    def __call__(self, t, vector: Tree) -> Tree:
+    def product(self, t, vector: Tree) -> Tree:
+        """The Hessian on the t-th minibatch times a vector."""
         batch = self.gradient.batch_at(self.batches, t)
         here = not_hoisted(self.position, t)
         return jax.jvp(lambda x: self.gradient.grad(x, batch), (here,), (vector,))[1]
@@ -162,7 +163,7 @@ class _HessianProducts(NamedTuple):
 
 def _row_curvature(rng_key, products: _HessianProducts, chains: OneChain) -> Tree:
     """Positive curvature per coordinate: norms of the Hessian's rows."""
-    rows = hessian_row_norms(products, rng_key, products.position, ROW_PROBES)
+    rows = hessian_row_norms(products.product, rng_key, products.position, ROW_PROBES)
     rows = jax.tree.map(lambda r: jnp.where(jnp.isfinite(r), r, jnp.inf), rows)
     rows = chains.largest(rows)
     top = jnp.max(jnp.stack([jnp.max(r, initial=0.0) for r in jax.tree.leaves(rows)]))
@@ -183,6 +184,6 @@ def _excess_frequency(
         return jax.tree.map(lambda f, v: jnp.sqrt(f) * v, factors, vector)
 
     def scaled_product(t, vector):
-        return scaled(products(t + ROW_PROBES, scaled(vector)))
+        return scaled(products.product(t + ROW_PROBES, scaled(vector)))
 
     return power_iteration(scaled_product, rng_key, like, POWER_STEPS, POWER_AVERAGE)[0]
