@@ -101,6 +101,31 @@ def test_adaptive_langevin_absorbs_unknown_noise():
     assert abs(thermostat.mean() / expected - 1) < 0.1
 
 
+def test_the_published_thermostat_leaves_positions_cold():
+    """
+    At a frequency of one radian a step: driven by the momentum between its frictions,
+    as published, the thermostat holds that momentum at T and the positions below; in
+    the form of this package they are at T. 40,000 values: a standard error of 0.7 %.
+    """
+    variances = {}
+    for published in (False, True):
+        member = AdaptiveLangevin(temperature=2.0, step_size=1.0, published=published)
+        z, t, _ = run(
+            [member],
+            lambda x: x,
+            lambda key: (2.0**0.5 * random.normal(key, (20,)),),
+            200,
+            burn=300,
+            chains=2_000,
+        )
+        variances[published] = (z[0] ** 2).mean() / 2.0
+        # Either way the temperature that is reported is that of the positions.
+        assert abs(t.mean() / 2.0 - variances[published]) < 0.02
+    print(variances)
+    assert abs(variances[False] - 1) < 0.02
+    assert variances[True] < 0.9
+
+
 @pytest.mark.statistical
 def test_langevin_is_of_second_order():
     """Halving the step divides the bias of an anharmonic target by about 4."""
