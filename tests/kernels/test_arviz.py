@@ -7,6 +7,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+import xarray as xr
 from numpyro.infer import MCMC, Predictive, log_likelihood
 
 from numpyro_pl import PseudoLangevin
@@ -70,6 +71,37 @@ def test_loo_is_that_of_the_exact_posterior(mcmc, regression):
     exact = -np.sum(np.log(np.mean(np.exp(-np.asarray(ll, np.float64)), 0)))
     value = loo.elpd_loo if hasattr(loo, "elpd_loo") else loo.elpd
     assert abs(float(value) - exact) < 3
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter:UserWarning")
+def test_loo_on_a_subset_of_the_rows(mcmc, regression):
+    """As docs/minibatches.rst shows it: with all rows the same as from_numpyro's."""
+    x, y = regression
+    whole = az.loo(az.from_numpyro(mcmc, log_likelihood=True))
+    draws = mcmc.get_samples(group_by_chain=True)
+
+    def loo(rows):
+        data = az.from_numpyro(mcmc, log_likelihood=False)
+        ll = log_likelihood(mcmc.sampler.model, draws, x[rows], y[rows], batch_ndims=2)
+        assert ll["y"].shape == (2, 100, len(rows))
+        groups = {name: np.asarray(v) for name, v in ll.items()}
+        if hasattr(data, "add_groups"):
+            data.add_groups(log_likelihood=groups)
+        else:
+            dims = ("chain", "draw", "row")
+            data["log_likelihood"] = xr.Dataset(
+                {name: (dims, v) for name, v in groups.items()}
+            )
+        return az.loo(data)
+
+    def value(one):
+        return float(one.elpd_loo if hasattr(one, "elpd_loo") else one.elpd)
+
+    assert abs(value(loo(np.arange(600))) - value(whole)) < 0.01
+    rows = np.random.default_rng(0).choice(600, 200, replace=False)
+    part = loo(rows)
+    # Within 4 standard errors of a third of the rows.
+    assert abs(3 * value(part) - value(whole)) < 4 * 3 * float(part.se)
 
 
 def test_predictive_runs_on_the_full_data(mcmc, regression):

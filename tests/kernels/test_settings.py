@@ -1,7 +1,7 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Every setting has one owner: the group's own first, the kernel's where it has none."""
+"""One owner for each setting: the group's own first, else the kernel's."""
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.infer import MCMC
+from shared_models import linear_model
 
 from numpyro_pl import (
     LOL,
@@ -21,7 +22,6 @@ from numpyro_pl import (
 )
 from numpyro_pl.dynamics import Langevin, OverdampedLangevin, PseudoLangevinDynamics
 from numpyro_pl.kernels.settings import KernelSettings, PartitionSettings
-from shared_models import linear_model
 
 
 def two_sites(x, y, batch=50):

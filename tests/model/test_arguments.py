@@ -1,7 +1,7 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Compiled functions of a model's arguments hold no data, and confuse no two of them."""
+"""Compiled functions of a model's arguments hold no data, and confuse none."""
 
 import gc
 import weakref
@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.infer import MCMC
+from shared_models import linear_model
 
 from numpyro_pl import PseudoLangevin
 from numpyro_pl.model.arguments import ArgumentPrograms, data_signature
-from shared_models import linear_model
 
 
 class Unhashable:
