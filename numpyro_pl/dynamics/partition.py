@@ -88,7 +88,7 @@ class Partition(GroupDynamics):
     def mean_noise_shares(self, scales, noise_variance) -> jax.Array:
         """Their mean over each group: a scalar for one group, else an array."""
         return self._stack(
-            [mean_of(share) for share in self.noise_shares(scales, noise_variance)]
+            self._each(lambda m, s, v: m.mean_noise_share(s, v), scales, noise_variance)
         )
 
     def kept_variance(self, noise_variance):

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from numpyro_pl.dynamics.noise import half_difference_variance, running_mean
-from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.trees.arithmetic import Tree, mean_of
 from numpyro_pl.trees.increments import Increments
 
 __all__ = ["GroupDynamics", "KernelDefaults", "required"]
@@ -196,6 +196,10 @@ class GroupDynamics:
     def thermostat(self, momentum: Tree) -> jax.Array:
         """The thermostat variable, a scalar; 0 where there is none."""
         return jnp.zeros((), jnp.result_type(*jax.tree.leaves(momentum)))
+
+    def mean_noise_share(self, scales: Tree, noise_variance: Tree) -> jax.Array:
+        """Mean of :meth:`noise_shares` over the group, a scalar."""
+        return mean_of(self.noise_shares(scales, noise_variance))
 
     def track_noise(
         self, noise_variance: Tree, halves: tuple[Tree, Tree], fraction: float, rate

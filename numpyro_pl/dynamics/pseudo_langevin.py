@@ -40,7 +40,7 @@ import jax.numpy as jnp
 
 from numpyro_pl.dynamics.protocol import GroupDynamics, KernelDefaults, required
 from numpyro_pl.dynamics.unit_mass import kinetic_share
-from numpyro_pl.trees.arithmetic import Tree, as_in, size_of
+from numpyro_pl.trees.arithmetic import Tree, as_in, mean_of, size_of
 from numpyro_pl.trees.checks import check_positive, check_unit_interval
 from numpyro_pl.trees.increments import Increments
 
@@ -132,6 +132,11 @@ class PseudoLangevinDynamics(GroupDynamics):
         return jax.tree.map(
             lambda a, v: as_in(scale, a) * a * v, scales, noise_variance
         )
+
+    def mean_noise_share(self, scales: Tree, noise_variance: Tree) -> jax.Array:
+        """Their mean, for which XLA makes no array: a product of two factors alone."""
+        product = jax.tree.map(jnp.multiply, scales, noise_variance)
+        return mean_of(product) / self.thermal_rate
 
     def draw_momentum(
         self, increments: Increments, scales: Tree, like: Tree, previous: Tree = None
