@@ -42,9 +42,11 @@ class Rst:
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         lines = [".. list-table::", "   :header-rows: 1", ""]
         for row in (head, *rows):
-            for k, cell in enumerate(row):
-                lines.append(f"   {'-' if k else '*'} - {cell}".rstrip())
-        return "\n".join(lines).replace("\n   - ", "\n     - ")
+            marks = ["   * -"] + ["     -"] * (len(row) - 1)
+            lines += [
+                f"{m} {cell}".rstrip() for m, cell in zip(marks, row, strict=True)
+            ]
+        return "\n".join(lines)
 
     def paragraph(self, text: str) -> str:
         return _wrapped(text)

@@ -52,7 +52,7 @@ def source(part: dict[str, Any]) -> str:
     others = [f"{name} {number}" for name, number in sorted(versions.items())]
     machine = part["machine"]
     device = machine["device"]
-    where = f"{machine['cores']} cores of an {machine['processor']}"
+    where = f"{machine['cores']} cores ({machine['processor']})"
     where += "" if device == "cpu" else f", device {device}"
     return (
         f"Measured with numpyro_pl {own}, {', '.join(others)} and Python {python} on "

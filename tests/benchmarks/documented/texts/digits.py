@@ -50,8 +50,9 @@ def digits_reference(markup, figures):
     """What the reference is, and how well it decides."""
     nuts = figures["nuts"]
     return markup.paragraph(
-        f"Reference: NUTS, {nuts['chains']} chains of {nuts['draws']:,} draws, bulk "
-        f"effective sample size of the potential {shown(nuts['potential_ess'], '.0f')}. "
+        f"Reference: NUTS, {nuts['chains']} chains of {nuts['draws']:,} draws (bulk "
+        f"effective sample size of the potential: "
+        f"{shown(nuts['potential_ess'], '.0f')}). "
         f"Its mean potential is {nuts['potential']:.0f} nats, sd "
         f"{nuts['potential_sd']:.0f}. The two likeliest classes of its "
         f"{len(nuts['margins'])} closest test images differ by "
@@ -78,11 +79,9 @@ def partitioned_table(markup, figures, digits):
     """The partitioned kernels, below `PseudoLangevin`."""
     first = digits["seeds"][min(digits["seeds"])]
     rows = [_row(markup, "PseudoLangevin(model)", first)]
-    for name, one in figures["kernels"].items():
+    for name, one in sorted(figures["kernels"].items()):
         if name not in LARGE_STEP:
             rows.append(_row(markup, name, one))
-    # AdLaLa before its published form, and the mixed partition last.
-    rows[1:] = sorted(rows[1:], key=lambda row: (row[0].startswith(("`{", "``{")), row))
     return markup.table([*HEAD, "agreement"], rows)
 
 
@@ -104,8 +103,8 @@ def large_step(markup, figures):
         (temperature,) = one["group_temperatures"]
         return (
             f"a temperature of {shown(temperature, '.3f')}, a potential "
-            f"{shown(one['potential_diff_sd'], '+.2f')} sd from that of NUTS and a total "
-            f"variation of {shown(one['total_variation'], '.4f')}"
+            f"{shown(one['potential_diff_sd'], '+.2f')} sd from that of NUTS and a "
+            f"total variation of {shown(one['total_variation'], '.4f')}"
         )
 
     return markup.paragraph(

@@ -40,8 +40,8 @@ def kernels(markup, figures):
     step = figures["step"]
     return markup.paragraph(
         f"A step against one of {markup.code('PseudoLangevin')} "
-        f"({base['step_ms']:.1f} ms) with {step['parameters']:,} parameters and batches "
-        f"of {step['batch']}, medians of interleaved rounds and their range: "
+        f"({base['step_ms']:.1f} ms) with {step['parameters']:,} parameters and "
+        f"batches of {step['batch']}, medians of interleaved rounds and their range: "
         f"{listed(told)}."
     )
 
@@ -80,12 +80,12 @@ def optimizer_cost(markup, figures):
     extra = few[own]["step_us"] - few["sgd"]["step_us"]
     return markup.paragraph(
         f"At {figures['parameters']:,} parameters, inside "
-        f"{markup.code('lax.scan')}, a step took {scan[own]['ratio']:.2f} times that of "
-        f"{markup.code('optax.sgd')} with momentum, with the average of the iterates "
-        f"{scan[averaged]['ratio']:.2f} times; dispatched from Python one step at a "
-        f"time {dispatch[own]['ratio']:.2f} and {dispatch[averaged]['ratio']:.2f} times. "
-        f"With ten parameters, where nothing else counts, a dispatched step took "
-        f"{extra:.0f} microseconds longer."
+        f"{markup.code('lax.scan')}, a step took {scan[own]['ratio']:.2f} times as "
+        f"long as one of {markup.code('optax.sgd')} with momentum, and with the average "
+        f"of the iterates {scan[averaged]['ratio']:.2f} times. Dispatched from Python "
+        f"one step at a time these are {dispatch[own]['ratio']:.2f} and "
+        f"{dispatch[averaged]['ratio']:.2f} times. With ten parameters, where nothing "
+        f"else counts, a dispatched step took {extra:.0f} microseconds longer."
     )
 
 

@@ -31,8 +31,8 @@ def thermostats(markup, spirals, partitioned):
         f"Test accuracy on the two spirals with the paper's settings, mean of single "
         f"draws over {len(own)} data sets: {ours} {told(own)}, {theirs} "
         f"{told(published)}; the standard error of each mean is about "
-        f"{_error(_means(own, 'single')):.1f}, and both have the same data sets. On the "
-        f"digits network their predictions differ from those of NUTS by a total "
+        f"{_error(_means(own, 'single')):.1f}, and both have the same data sets. On "
+        f"the digits network their predictions differ from those of NUTS by a total "
         f"variation of {tv[0]} and {tv[1]}."
     )
 
@@ -69,8 +69,8 @@ def spirals_others(markup, figures):
     heat = [t for run in runs for t in run["temperature"]]
     return markup.paragraph(
         f"Single draws on data set 0 of the others, mean and range of five starts: "
-        f"{listed(others)}. In the table's runs the average over the draws of one chain "
-        f"has {chain:.1f} points more than a single draw, five chains pooled "
+        f"{listed(others)}. In the table's runs the average over the draws of one "
+        f"chain has {chain:.1f} points more than a single draw, five chains pooled "
         f"{pooled:.1f}. The layers are at {span(heat, '.1f')} times the target "
         f"temperature. All methods took {figures['seconds']:.0f} seconds on data set 0."
     )

@@ -63,7 +63,10 @@ def saved(markup, figures):
         cost = f"more than {longest}" if cost is None else f"{cost:.0f}"
         told.append(f"{cost} ({_told(name)})")
     reached = {name: total(name) for name in starts if total(name) is not None}
-    text = f"Passes over the data until a warmup suffices, search included: {listed(told)}."
+    text = (
+        f"Passes over the data until a warmup suffices, search included: "
+        f"{listed(told)}."
+    )
     if reached:
         best = min(reached, key=reached.get)
         text += f" The cheapest is {'the random start' if best == RANDOM else best}."
