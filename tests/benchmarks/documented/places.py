@@ -34,8 +34,7 @@ def filled(text: str, suffix: str, record: Record) -> str:
         other.
     """
     markup = MARKUPS[suffix]
-    first = re.escape(markup.first_mark).replace(re.escape("{}"), r"([\w ]+?)")
-    last = re.escape(markup.last_mark)
+    first, last = _marks(suffix)
     both = re.compile(rf"^{first}\n.*?^{last}$", re.DOTALL | re.MULTILINE)
     firsts = re.findall(rf"^{first}$", text, re.MULTILINE)
     lasts = re.findall(rf"^{last}$", text, re.MULTILINE)
@@ -57,12 +56,18 @@ def filled(text: str, suffix: str, record: Record) -> str:
     return both.sub(fill, text)
 
 
+def _marks(suffix: str) -> tuple[str, str]:
+    """Patterns of a place's two marks."""
+    markup = MARKUPS[suffix]
+    first = re.escape(markup.first_mark)
+    return first.replace(re.escape("{}"), r"(\w+)"), re.escape(markup.last_mark)
+
+
 def names_in(root: Path = ROOT) -> set[str]:
     """Names of all places."""
     found = set()
     for page in pages(root):
-        first = re.escape(MARKUPS[page.suffix].first_mark)
-        first = first.replace(re.escape("{}"), r"([\w ]+?)")
+        first, _ = _marks(page.suffix)
         found |= set(re.findall(rf"^{first}$", page.read_text(), re.MULTILINE))
     return found
 
