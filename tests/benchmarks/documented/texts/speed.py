@@ -82,8 +82,8 @@ def optimizer_cost(markup, figures):
         f"At {figures['parameters']:,} parameters, inside "
         f"{markup.code('lax.scan')}, a step took {scan[own]['ratio']:.2f} times as "
         f"long as one of {markup.code('optax.sgd')} with momentum, and with the "
-        f"average of the iterates {scan[averaged]['ratio']:.2f} times. Dispatched from Python "
-        f"one step at a time these are {dispatch[own]['ratio']:.2f} and "
+        f"average of the iterates {scan[averaged]['ratio']:.2f} times. Dispatched "
+        f"from Python one step at a time these are {dispatch[own]['ratio']:.2f} and "
         f"{dispatch[averaged]['ratio']:.2f} times. With ten parameters, where nothing "
         f"else counts, a dispatched step took {extra:.0f} microseconds longer."
     )
