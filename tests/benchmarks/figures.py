@@ -4,7 +4,7 @@
 """
 Measure every figure that README and documentation state, and write them there.
 
-    python tests/benchmarks/figures.py                 all, about half an hour
+    python tests/benchmarks/figures.py                 all, 30 to 40 minutes
     python tests/benchmarks/figures.py --only digits   one part anew, the others kept
     python tests/benchmarks/figures.py --quick         tiny runs, nothing written
     python tests/benchmarks/figures.py --check         nothing measured: exit with 1
