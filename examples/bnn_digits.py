@@ -132,8 +132,11 @@ def _run(mcmc: MCMC, key: jax.Array, fields: tuple[str, ...]) -> Posterior:
     return Posterior(mcmc, samples, np.asarray(probs), np.asarray(energy), seconds)
 
 
-def measure(langevin: Posterior, nuts: Posterior) -> dict[str, float]:
-    """All figures of the comparison, by name; those of NUTS end in `_nuts`."""
+def measure(langevin: Posterior, nuts: Posterior) -> dict[str, Any]:
+    """
+    All figures of the comparison, by name; those of NUTS end in `_nuts`. All are
+    numbers but `group_temperatures`, a list.
+    """
     data = datasets.digits()
     blank = np.flatnonzero(np.all(np.asarray(data.x_train) == 0, axis=0))
     figures = {}
@@ -161,7 +164,9 @@ def measure(langevin: Posterior, nuts: Posterior) -> dict[str, float]:
     # Counted and averaged over every draw, also those that thinning drops.
     state = langevin.mcmc.last_state
     figures["divergences"] = int(np.sum(state.num_divergences))
-    figures["kinetic_temperature"] = float(np.mean(state.mean_kinetic_temperature))
+    temperature = np.asarray(state.mean_kinetic_temperature)
+    figures["kinetic_temperature"] = float(temperature.mean())
+    figures["group_temperatures"] = np.atleast_1d(temperature.mean(0)).tolist()
     fields = langevin.mcmc.get_extra_fields()
     figures["noise_fraction"] = float(np.mean(fields["noise_fraction"]))
 
@@ -214,7 +219,7 @@ def _identified(one: Posterior) -> dict[str, np.ndarray]:
 
 def run(
     seed: int = 0, quick: bool = False, nuts: Posterior | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """
     Sample both posteriors and compare them.
 
@@ -260,7 +265,7 @@ DISTANCES = [
 ]
 
 
-def format_table(figures: dict[str, float]) -> str:
+def format_table(figures: dict[str, Any]) -> str:
     def lines(rows, heads):
         yield f"{'':<42}{heads[0]:>16}{heads[1]:>16}"
         for label, name, spec, both in rows:

@@ -9,28 +9,30 @@ import argparse
 
 import jax
 import numpy as np
-from bench_step import make_data, make_model, milliseconds
+from bench_step import STEPS, WIDTHS, make_data, make_model, milliseconds
 
 from numpyro_pl import LOL, SGHMC, SGLD, SGNHT, AdLaLa, PseudoLangevin
 
-STEPS = 40
 
+def measure(widths=WIDTHS, rounds: int = 5) -> dict:
+    """
+    Figures of a step of every kernel.
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--widths", type=int, nargs=2, default=[1000, 900])
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+    :param widths: of the two hidden layers.
+    :param rounds: the kernels are measured in turns, so often.
+    :return: by kernel, `step_ms` and `ratio` to `PseudoLangevin`, with `ratio_range`.
+    """
     x, y = make_data()
-    model = make_model(options.widths)
+    model = make_model(widths)
     settings = {"num_steps": STEPS, "full_potential": False}
+    partitioned = {"step_size": 1e-3, **settings}
     kernels = {
         "PseudoLangevin": PseudoLangevin(model, **settings),
-        "SGLD": SGLD(model, step_size=1e-3, **settings),
-        "SGHMC": SGHMC(model, step_size=1e-3, **settings),
-        "SGNHT": SGNHT(model, step_size=1e-3, **settings),
-        "AdLaLa": AdLaLa(model, first_layer="?0", step_size=1e-3, **settings),
-        "LOL": LOL(model, first_layer="?0", step_size=1e-3, **settings),
+        "SGLD": SGLD(model, **partitioned),
+        "SGHMC": SGHMC(model, **partitioned),
+        "SGNHT": SGNHT(model, **partitioned),
+        "AdLaLa": AdLaLa(model, first_layer="?0", **partitioned),
+        "LOL": LOL(model, first_layer="?0", **partitioned),
     }
     runs = {}
     for name, kernel in kernels.items():
@@ -38,18 +40,34 @@ def main():
         sample = jax.jit(lambda s, k=kernel: k.sample(s, (x, y), {}))
         runs[name] = (sample, sample(state))  # the first draw sets the step sizes
     times = {name: [] for name in runs}
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         for name, (sample, state) in runs.items():
             times[name].append(
                 np.median(milliseconds(sample, state, repeats=3)) / STEPS
             )
-    print(f"devices {jax.devices()}, jax {jax.__version__}")
     base = np.array(times["PseudoLangevin"])
-    for name, values in times.items():
-        ratio = np.array(values) / base
+    ratios = {name: np.array(values) / base for name, values in times.items()}
+    return {
+        name: {
+            "step_ms": float(np.median(times[name])),
+            "ratio": float(np.median(ratio)),
+            "ratio_range": [float(ratio.min()), float(ratio.max())],
+        }
+        for name, ratio in ratios.items()
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--widths", type=int, nargs=2, default=WIDTHS)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    print(f"devices {jax.devices()}, jax {jax.__version__}")
+    for name, one in measure(options.widths, options.rounds).items():
+        low, high = one["ratio_range"]
         print(
-            f"{name:15} {np.median(values):6.2f} ms a step, {np.median(ratio):.2f} x "
-            f"({ratio.min():.2f} to {ratio.max():.2f})"
+            f"{name:15} {one['step_ms']:6.2f} ms a step, {one['ratio']:.2f} x "
+            f"({low:.2f} to {high:.2f})"
         )
 
 

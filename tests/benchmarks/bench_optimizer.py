@@ -38,7 +38,7 @@ def make(optimizer, num_steps):
     return jax.jit(scanned if num_steps > 1 else step, donate_argnums=(0, 1))
 
 
-def measure(optimizers, size, num_steps):
+def step_times(optimizers, size, num_steps):
     g = jnp.full(size, 1e-3)
     carry = {k: (jnp.ones(size), o.init(jnp.ones(size))) for k, o in optimizers.items()}
     run = {k: make(o, num_steps) for k, o in optimizers.items()}
@@ -55,21 +55,49 @@ def measure(optimizers, size, num_steps):
     return {k: np.array(v[1:]) for k, v in times.items()}
 
 
-def main(size):
+WAYS = {"in scan": SCAN, "one dispatch a step": 1}
+
+
+def measure(size: int = 1_000_000) -> dict:
+    """
+    Figures of a step.
+
+    :param size: number of parameters.
+    :return: by way of running and optimizer, `step_us` and the ratios to `optax.sgd`:
+        `ratio` (of the medians), `paired_ratio` (median over repetitions) and
+        `least_ratio` (of the minima).
+    """
     optimizers = {
         "sgd": optax.sgd(0.01, momentum=0.9),
         "random-scaled": random_scaled_sgdm(0.01, 0.9),
         "random-scaled, averaged": random_scaled_sgdm(0.01, 0.9, average=True),
     }
-    for label, num_steps in (("in scan", SCAN), ("one dispatch a step", 1)):
-        times = measure(optimizers, size, num_steps)
+    figures = {}
+    for way, num_steps in WAYS.items():
+        times = step_times(optimizers, size, num_steps)
         base = times["sgd"]
-        print(f"{label}, {size} parameters; sgd {np.median(base) * 1e6:.0f} us a step")
-        for name, t in times.items():
+        figures[way] = {
+            name: {
+                "step_us": float(1e6 * np.median(t)),
+                "ratio": float(np.median(t) / np.median(base)),
+                "paired_ratio": float(np.median(t / base)),
+                "least_ratio": float(t.min() / base.min()),
+            }
+            for name, t in times.items()
+        }
+    return figures
+
+
+def main(size):
+    for way, figures in measure(size).items():
+        print(
+            f"{way}, {size} parameters; sgd {figures['sgd']['step_us']:.0f} us a step"
+        )
+        for name, one in figures.items():
             print(
-                f"  {name:24s} ratio of medians {np.median(t) / np.median(base):.3f}, "
-                f"median of paired ratios {np.median(t / base):.3f}, "
-                f"ratio of minima {t.min() / base.min():.3f}"
+                f"  {name:24s} ratio of medians {one['ratio']:.3f}, "
+                f"median of paired ratios {one['paired_ratio']:.3f}, "
+                f"ratio of minima {one['least_ratio']:.3f}"
             )
 
 

@@ -2,7 +2,7 @@
 Cost and memory of one integrator step on the network 100-1000-900-10 (1,010,910
 parameters), B = 128: ratios to a bare jitted minibatch gradient of the same run.
 
-    python tests/benchmarks/bench_step.py [--noise signs|gaussian] [--widths 1000 900]
+    python tests/benchmarks/bench_step.py [--increments signs] [--widths 1000 900]
 """
 
 import argparse
@@ -15,8 +15,12 @@ import numpyro
 import numpyro.distributions as dist
 
 from numpyro_pl import PseudoLangevin
+from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.model.potential import MinibatchPotential
 
 ROWS, BATCH = 20_000, 128
+WIDTHS = (1000, 900)
+STEPS = 40
 
 
 def make_model(widths):
@@ -56,46 +60,64 @@ def milliseconds(fn, *args, repeats):
     return np.array(times)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--noise", default="auto")
-    parser.add_argument("--widths", type=int, nargs=2, default=[1000, 900])
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+def measure(widths=WIDTHS, increments: str = "auto", rounds: int = 3) -> dict:
+    """
+    Figures of one step.
+
+    :param widths: of the two hidden layers.
+    :param increments: setting of the kernel.
+    :param rounds: gradient and step are measured in turns, so often.
+    :return: `ratio` to a bare gradient with `ratio_range`, `step_ms`, `gradient_ms`,
+        `steps_per_second`, `memory` in units of the parameters, `parameters`.
+    """
     x, y = make_data()
-    steps = 40
+    model = make_model(widths)
     kernel = PseudoLangevin(
-        make_model(options.widths),
-        num_steps=steps,
-        noise=options.noise,
-        full_potential=False,
+        model, num_steps=STEPS, increments=increments, full_potential=False
     )
-    kernel._num_warmup = 0
     state = kernel.init(jax.random.key(1), 0, None, (x, y), {})
     size = sum(v.size for v in state.z.values())
     sample = jax.jit(lambda s: kernel.sample(s, (x, y), {})).lower(state).compile()
     state = sample(state)  # sets the step sizes
-    binding = kernel._bind((x, y), {})
-    gradient = binding.gradient(((x, y), {}))
-    batch = {k: b[0] for k, b in gradient.draw_batches(jax.random.key(2), 1).items()}
-    grad = jax.jit(gradient.grad)
+    potential = MinibatchPotential(model, PlateSizes.of(model, x, y))
+    rows = jax.tree.map(lambda r: r[0], potential.draw_indices(jax.random.key(2), 1))
+    grad = jax.jit(lambda z, rows: jax.grad(potential)(z, rows, (x, y), {}))
     ratios, bare, step = [], [], []
-    for _ in range(options.rounds):
-        bare.append(np.median(milliseconds(grad, state.z, batch, repeats=20)))
-        step.append(np.median(milliseconds(sample, state, repeats=3)) / steps)
+    for _ in range(rounds):
+        bare.append(np.median(milliseconds(grad, state.z, rows, repeats=20)))
+        step.append(np.median(milliseconds(sample, state, repeats=3)) / STEPS)
         ratios.append(step[-1] / bare[-1])
     donated = jax.jit(lambda s: kernel.sample(s, (x, y), {}), donate_argnums=0)
     memory = donated.lower(state).compile().memory_analysis()
     # What a loop over draws holds: the state, updated in place, and the temporaries.
     held = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     held += memory.output_size_in_bytes - memory.alias_size_in_bytes
-    print(f"devices {jax.devices()}, jax {jax.__version__}, {size:,} parameters")
-    print(f"bare gradient {np.median(bare):.2f} ms, step {np.median(step):.2f} ms")
-    print(
-        f"ratio {np.median(ratios):.2f} (range {min(ratios):.2f} to {max(ratios):.2f})"
-    )
-    print(f"steps per second {1e3 / np.median(step):.0f}")
-    print(f"memory: {held / (4 * size):.2f} times the parameters")
+    return {
+        "device": jax.devices()[0].platform,
+        "parameters": size,
+        "batch": BATCH,
+        "gradient_ms": float(np.median(bare)),
+        "step_ms": float(np.median(step)),
+        "ratio": float(np.median(ratios)),
+        "ratio_range": [float(min(ratios)), float(max(ratios))],
+        "steps_per_second": float(1e3 / np.median(step)),
+        "memory": held / (4 * size),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--increments", default="auto")
+    parser.add_argument("--widths", type=int, nargs=2, default=WIDTHS)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    one = measure(options.widths, options.increments, options.rounds)
+    print(f"{one['device']}, jax {jax.__version__}, {one['parameters']:,} parameters")
+    print(f"bare gradient {one['gradient_ms']:.2f} ms, step {one['step_ms']:.2f} ms")
+    low, high = one["ratio_range"]
+    print(f"ratio {one['ratio']:.2f} (range {low:.2f} to {high:.2f})")
+    print(f"steps per second {one['steps_per_second']:.0f}")
+    print(f"memory: {one['memory']:.2f} times the parameters")
 
 
 if __name__ == "__main__":

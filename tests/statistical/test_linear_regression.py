@@ -5,56 +5,11 @@ model, against the exact posterior.
 
 from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 import pytest
-from numpyro.infer import MCMC
-
-from numpyro_pl import PseudoLangevin
+from conjugate_regression import data, exact_posterior, model, moments, run
 
 pytestmark = pytest.mark.statistical
-
-
-def model(x, y, batch, prior_sd=1.0, prior_count=1.0):
-    """`prior_count` other than 1 is the mistake of counting the prior that often."""
-    with numpyro.handlers.scale(scale=prior_count):
-        prior = dist.Normal(0, prior_sd).expand([x.shape[1]]).to_event(1)
-        w = numpyro.sample("w", prior)
-    with numpyro.plate("data", x.shape[0], subsample_size=batch):
-        xb = numpyro.subsample(x, event_dim=1)
-        yb = numpyro.subsample(y, event_dim=0)
-        numpyro.sample("y", dist.Normal(xb @ w, 1.0), obs=yb)
-
-
-def data(rows, columns, correlation):
-    key_x, key_c, key_y = jax.random.split(jax.random.key(0), 3)
-    own = jax.random.normal(key_x, (rows, columns))
-    common = jax.random.normal(key_c, (rows, 1))
-    x = (1 - correlation) ** 0.5 * own + correlation**0.5 * common
-    y = x @ jnp.linspace(-1, 1, columns) + jax.random.normal(key_y, (rows,))
-    return x, y
-
-
-def exact_posterior(x, y, prior_sd=1.0):
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    covariance = np.linalg.inv(x.T @ x + np.eye(x.shape[1]) / prior_sd**2)
-    return covariance @ x.T @ y, np.sqrt(np.diag(covariance))
-
-
-def run(model, x, y, warmup, samples, chains, **settings):
-    mcmc = MCMC(
-        PseudoLangevin(model, **settings),
-        num_warmup=warmup,
-        num_samples=samples,
-        num_chains=chains,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    mcmc.run(jax.random.key(1), x, y, extra_fields=("kinetic_temperature",))
-    return mcmc, np.asarray(mcmc.get_samples()["w"], np.float64)
 
 
 @pytest.mark.parametrize(("correlation", "limit"), [(0.0, 0.03), (0.5, 0.06)])
@@ -66,23 +21,17 @@ def test_moments(correlation, limit):
     means 0.1 sd; the mean sd ratio of the columns 3 % and 6 %, and that of each column
     the same plus 2 standard errors of its own.
     """
-    x, y = data(10_000, 10, correlation)
-    mean, sd = exact_posterior(x, y)
-    mcmc, w = run(partial(model, batch=100), x, y, 100, 600, 64)
-    error, ratio = (w.mean(0) - mean) / sd, w.std(0) / sd
-    eigenvalue = np.asarray(mcmc.last_state.noise_eigenvalue)
-    print("mean errors", error.round(3), "sd ratios", ratio.round(3), ratio.mean())
-    print("noise eigenvalue", eigenvalue.mean().round(3))
-    temperature = np.asarray(mcmc.get_extra_fields()["kinetic_temperature"])
-    print("kinetic temperature", temperature.mean())
+    one = moments(correlation)
+    print(one)
+    error, ratio = np.asarray(one["mean_errors"]), np.asarray(one["sd_ratios"])
     assert np.abs(error).max() < 0.1
     assert abs(ratio.mean() - 1) < limit
     assert np.abs(ratio - 1).max() < limit + 2 * 0.015
-    assert abs(temperature.mean() - 1) < 0.02
+    assert abs(one["kinetic_temperature"] - 1) < 0.02
     # Independent columns: a covariance nearly diagonal, all eigenvalues near f = 0.05.
     # Correlated ones: f (1 + 9 * 0.5) along the common direction.
     expected = 0.05 * (1 + 9 * correlation)
-    assert 0.7 * expected < eigenvalue.mean() < 1.4 * expected
+    assert 0.7 * expected < one["noise_eigenvalue"] < 1.4 * expected
 
 
 PRIOR = {"prior_sd": 0.05}

@@ -21,8 +21,6 @@ def spirals(monkeypatch):
     sys.modules.pop("spirals_adlala")
 
 
-# At several times the target temperature a draw in 20,000 can count as runaway.
-@pytest.mark.filterwarnings("ignore:.*draws diverged:UserWarning")
 def test_published_accuracies(spirals):
     """
     Published settings, five chains on each of five data sets. The means measured were
