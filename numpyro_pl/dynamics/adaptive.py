@@ -109,8 +109,8 @@ class AdaptiveLangevin(UnitMass):
         if previous is None:
             friction = as_in(self.least_friction, scales.friction)
         else:
-            own = self.warmup_sets_scales
-            friction = scales.friction if own else previous.friction
+            fixed = not self.warmup_sets_scales
+            friction = previous.friction if fixed else scales.friction
         return ThermostattedMomentum(displacement, friction)
 
     def thermostat(self, momentum: ThermostattedMomentum) -> jax.Array:

@@ -81,12 +81,12 @@ class PseudoLangevinDynamics(GroupDynamics):
 
     def bind(self, defaults: KernelDefaults) -> "KickLastPseudoLangevin":
         """These dynamics as one group of a partition."""
-        own, other = self.noise_fraction, self.max_frequency
+        fraction, frequency = self.noise_fraction, self.max_frequency
         return KickLastPseudoLangevin(
-            defaults.noise_fraction if own is None else own,
+            defaults.noise_fraction if fraction is None else fraction,
             self.friction,
             self.temperature,
-            defaults.max_frequency if other is None else other,
+            defaults.max_frequency if frequency is None else frequency,
         )
 
     @property
@@ -110,11 +110,12 @@ class PseudoLangevinDynamics(GroupDynamics):
         noise_bound = self.thermal_rate * allowed
         curvature_bound = (1 + self.kept_momentum) * bound**2 / 2
 
-        def leaf(v, h):
+        def rate(v, steepness):
             # One division: 1 / max(v / n, H / k) is also finite where v is 0.
-            return 1.0 / jnp.maximum(v / as_in(noise_bound, v), h / curvature_bound)
+            by_noise = v / as_in(noise_bound, v)
+            return 1.0 / jnp.maximum(by_noise, steepness / curvature_bound)
 
-        return jax.tree.map(leaf, noise_variance, curvature)
+        return jax.tree.map(rate, noise_variance, curvature)
 
     def shrink(self, scales: Tree, factor) -> Tree:
         """Rates times `factor`."""

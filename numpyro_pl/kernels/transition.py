@@ -172,6 +172,8 @@ def _keep_or_go_back(
     are fixed.
     """
     diverging = state.diverging
+    shrink = jnp.where(diverging & (i < run.num_warmup), 0.25, 1.0)
+    scales = dynamics.shrink(state.scales, shrink)
 
     def keep(new, old):
         return jax.tree.map(lambda a, b: jnp.where(diverging, b, a), new, old)
@@ -186,8 +188,6 @@ def _keep_or_go_back(
     def bounded():
         return dynamics.bounded_variance(scales, moved.phase.noise_variance)
 
-    shrink = jnp.where(diverging & (i < run.num_warmup), 0.25, 1.0)
-    scales = dynamics.shrink(state.scales, shrink)
     return state._replace(
         z=keep(moved.z, state.z),
         momentum=lax.cond(diverging, fresh, lambda: moved.phase.momentum),
