@@ -3,7 +3,16 @@
 
 """Sphinx configuration."""
 
+import sys
+from pathlib import Path
+
 import numpyro_pl
+
+PAGES = Path(__file__).parent
+sys.path.insert(0, str(PAGES))
+import house  # noqa: E402
+
+house.draw(PAGES / "architecture.rst", PAGES / "_generated" / "house.svg")
 
 project = "numpyro_pl"
 author = "The numpyro_pl authors"
@@ -20,7 +29,7 @@ extensions = [
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-exclude_patterns = ["_build", "*.md"]
+exclude_patterns = ["_build", "_generated", "*.md"]
 
 html_theme = "furo"
 html_title = f"numpyro_pl {release}"
