@@ -14,7 +14,7 @@ from numpyro.infer.initialization import init_to_uniform
 from numpyro_pl.model.handlers import INDICES_KWARG, IndexedModel, trace_of
 from numpyro_pl.model.index_flow import IndexFlow, trace_indices
 from numpyro_pl.model.plates import PlateSizes
-from numpyro_pl.trees.arithmetic import is_array
+from numpyro_pl.trees.arithmetic import is_array, is_traced
 
 __all__ = [
     "ModelSites",
@@ -195,7 +195,7 @@ def describe_non_finite(args, kwargs) -> str | None:
     found = []
     paths = jax.tree_util.tree_flatten_with_path((tuple(args), dict(kwargs)))[0]
     for path, leaf in paths:
-        if isinstance(leaf, jax.core.Tracer) or not is_array(leaf):
+        if is_traced(leaf) or not is_array(leaf):
             continue
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             continue
