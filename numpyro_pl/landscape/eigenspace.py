@@ -206,7 +206,7 @@ def check_eigenspace(eigenspace: Eigenspace | int, params: Tree) -> int:
     :param eigenspace: an :class:`Eigenspace`, or the dimension D of one.
     :param params: tree of arrays.
     :return: its dimension.
-    :raises ValueError: where its vectors have other shapes than `params`, or D is not
+    :raises ValueError: if its vectors have other shapes than `params`, or D is not
         from 1 to the number of parameters.
     """
     if isinstance(eigenspace, Eigenspace):
@@ -245,7 +245,7 @@ def eigenspace_of(
     :param eigenspace: an :class:`Eigenspace`, which is returned, or a dimension.
     :param rng_key: a PRNG key.
     :param float tol: see :func:`top_eigenspace`.
-    :raises ValueError: where it does not belong to the parameters.
+    :raises ValueError: if it does not belong to the parameters.
     """
     dim = check_eigenspace(eigenspace, problem.params)
     if isinstance(eigenspace, Eigenspace):

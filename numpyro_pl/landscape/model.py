@@ -37,7 +37,7 @@ def _choose_plate(
     long as an array argument.
 
     :param lengths: lengths of the model's array arguments.
-    :raises ValueError: where there is no such plate, or more than one.
+    :raises ValueError: if there is no such plate, or more than one.
     """
     if len(subsampled) > 1:
         raise ValueError(
@@ -69,7 +69,7 @@ def _observed_in(
     """
     Names of the observed sites in the plate.
 
-    :raises ValueError: where there are none, where latent sites lie in the plate, or
+    :raises ValueError: if there are none, where latent sites lie in the plate, or
         where observed ones outside do not count as prior.
     """
     with_data = [name for name, site in sites.items() if site.observed]
@@ -118,7 +118,7 @@ def from_model(
         potential energy. Factors outside the plate count as prior.
     :param kwargs: keyword arguments of the model.
     :return: (:class:`~numpyro_pl.model.per_example.ModelLoss`, data).
-    :raises ValueError: where latent sites lie in the data's plate, likelihood lies
+    :raises ValueError: if latent sites lie in the data's plate, likelihood lies
         outside it, or there is no single such plate.
     """
     leaves, treedef = jax.tree.flatten((args, kwargs))
@@ -157,7 +157,7 @@ def from_model(
 
 
 def _check_slices(loss: ModelLoss, data: Tree, plate: _Plate) -> None:
-    """:raises ValueError: where fewer rows do not give the model a shorter plate."""
+    """:raises ValueError: if fewer rows do not give the model a shorter plate."""
     few = max(plate.size // 2, 1) if plate.size > 1 else 2
     part = jax.tree.map(lambda x: jnp.resize(x, (few, *x.shape[1:])), data)
     reason: Exception | str = ""

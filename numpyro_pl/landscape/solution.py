@@ -28,7 +28,7 @@ class Solution:
         minimum.
     :param data: tree of arrays with m examples along the leading axis.
     :param int chunk_size: examples evaluated at a time: bounds memory, not accuracy.
-    :raises ValueError: where `params` or `data` have other shapes or types, or the loss
+    :raises ValueError: if `params` or `data` have other shapes or types, or the loss
         does not return one value for each example.
     """
 
@@ -73,7 +73,7 @@ class Solution:
         :param int k: examples in the mean.
         :param order: permutation of the examples; as they come by default.
         :param int num_next: examples needed after the first k.
-        :raises ValueError: where there are too few examples.
+        :raises ValueError: if there are too few examples.
         """
         if order is None:
             order = jnp.arange(self.num_examples)

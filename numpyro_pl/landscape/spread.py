@@ -143,7 +143,7 @@ def delta2_over_draws(
         `estimator`, `num_samples`). All draws share an :class:`Eigenspace`; with a
         dimension each has its own.
     :return: :class:`CriterionOverDraws`.
-    :raises ValueError: where `draws` have no common leading axis, and as for
+    :raises ValueError: if `draws` have no common leading axis, and as for
         :func:`delta2_subspace`.
     """
     lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(draws)}

@@ -67,7 +67,7 @@ def average_iterates(decay: float | jax.Array) -> optax.GradientTransformation:
     with :func:`averaged_params`.
 
     :param decay: weight `beta` in [0, 1) of the past.
-    :raises ValueError: where `decay` is outside [0, 1), or where `update` is called
+    :raises ValueError: if `decay` is outside [0, 1), or where `update` is called
         without `params`.
     """
     check_range("decay", decay, lambda v: 0 <= v < 1, "It must be in [0, 1).")
@@ -101,7 +101,7 @@ def averaged_params(opt_state: Tree) -> Tree:
     :param opt_state: state of an optimizer, however nested. Before the first step the
         average is zero.
     :return: a tree like the parameters.
-    :raises ValueError: where `opt_state` holds no average, or several.
+    :raises ValueError: if `opt_state` holds no average, or several.
     """
 
     def is_average(x):

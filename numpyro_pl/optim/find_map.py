@@ -51,7 +51,7 @@ class MAPResult:
         lowest objective are taken, in the order of the starts.
 
         :param int num_chains: number of chains.
-        :raises ValueError: where fewer starts than chains ended well.
+        :raises ValueError: if fewer starts than chains ended well.
         """
         good = np.flatnonzero((self.failed_at < 0) & np.isfinite(self.objective))
         if not 1 <= num_chains <= len(good):
@@ -105,7 +105,7 @@ random_scaled_sgdm`) get a stream per start.
     :param kwargs: keyword arguments of the model. One with the name of a parameter
         above needs `functools.partial(model, name=value)`.
     :return: a :class:`MAPResult`.
-    :raises ValueError: where `num_starts` or `num_steps` is below 1, or the model has
+    :raises ValueError: if `num_starts` or `num_steps` is below 1, or the model has
         no latent site, a discrete one, or one inside a subsampled plate.
     :raises RuntimeError: where every start fails. Where some do, a `UserWarning` names
         them and the step, and the others go on.

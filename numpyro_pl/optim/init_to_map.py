@@ -152,7 +152,7 @@ def init_to_map(
     :param init_strategy: where the search starts, one of NumPyro's strategies.
     :param kwargs: keyword arguments of the model.
     :return: a NumPyro initialization strategy.
-    :raises ValueError: where `num_steps` is below 1.
+    :raises ValueError: if `num_steps` is below 1.
     """
     check_integer("num_steps", num_steps)
     search = MAPSearch(model, args, kwargs, num_steps, optimizer, init_strategy)

@@ -76,7 +76,7 @@ class MAPProblem:
     :param dict kwargs: keyword arguments of the model.
     :param optimizer: an optax or NumPyro optimizer.
     :param init_strategy: where the starts come from, a NumPyro strategy.
-    :raises ValueError: where the model has no latent site, or one inside a subsampled
+    :raises ValueError: if the model has no latent site, or one inside a subsampled
         plate.
     """
 

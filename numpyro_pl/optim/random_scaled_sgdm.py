@@ -92,7 +92,7 @@ def scale_by_random(
     :param rng_key: a PRNG key, or an int to make one from. Copies of the optimizer that
         run side by side need a stream each: pass `rng_key=key` inside
         :func:`jax.vmap` over keys, or apply :func:`fold_in_stream` to the states.
-    :raises ValueError: where `distribution` is none of the three.
+    :raises ValueError: if `distribution` is none of the three.
     """
     if distribution not in _DISTRIBUTIONS:
         raise ValueError(
@@ -213,7 +213,7 @@ def random_scaled_sgdm(
     :param bool average: whether to keep the average of the iterates with decay
         :math:`\beta`, see :func:`average_iterates` and :func:`averaged_params`.
     :return: an optax transformation.
-    :raises ValueError: where a number is out of its range (numbers known only at run
+    :raises ValueError: if a number is out of its range (numbers known only at run
         time and schedules are not checked) or `distribution` is unknown.
     """
     check_range(
