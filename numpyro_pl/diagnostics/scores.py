@@ -236,7 +236,7 @@ def _labels_and_probabilities(
 
 
 def _check_order(y_true: np.ndarray, y_prob: np.ndarray) -> None:
-    """Labels in the place of the probabilities: most likely the two are swapped."""
+    """Check for labels in place of probabilities: most likely the two are swapped."""
     if y_prob.ndim == 1 and y_prob.dtype.kind in "biu" and y_true.ndim >= 2:
         raise ValueError(
             f"y_true has shape {y_true.shape} and y_prob {y_prob.shape}, of whole "

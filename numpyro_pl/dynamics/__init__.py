@@ -5,7 +5,7 @@
 Dynamics: pure functions of arrays, independent of any model.
 
 :class:`GroupDynamics` says what a dynamics must provide. To add your own, write one
-    small class; it can be used wherever the built-in dynamics can.
+small class; it can be used wherever the built-in dynamics can.
 """
 
 from numpyro_pl.dynamics.adaptive import AdaptiveLangevin

@@ -15,9 +15,9 @@ step of length :math:`h` are
     O:\; p = c p + \sqrt{(1 - c^2) \tau} R \;\text{ with }\; c = e^{-\gamma h} .
 
 In the code they act on the displacement :math:`u = h p`, whose thermal variance is
-:math:`a T` with :math:`a = h^2 / N`. A step begins with the kick :math:`w = u - a
-\nabla U`, turns it into the next displacement :math:`u'`, and moves by :math:`(w + u')
-/ 2`, so that the gradient is always taken where the draw is read.
+:math:`a T` with :math:`a = h^2 / N`. A step begins with the kick
+:math:`w = u - a \nabla U`, turns it into the next displacement :math:`u'`, and moves by
+:math:`(w + u') / 2`, so that the gradient is always taken where the draw is read.
 """
 
 import math

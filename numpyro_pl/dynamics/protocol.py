@@ -55,8 +55,8 @@ def required(dynamics: "GroupDynamics", name: str) -> float:
     value = getattr(dynamics, name)
     if value is None:
         raise ValueError(
-            f"{type(dynamics).__name__} has no {name}: give it, or take the defaults "
-            "of a kernel by dynamics.bind(KernelDefaults())."
+            f"{type(dynamics).__name__} has no {name}: give it, or use the defaults "
+            "of a kernel with dynamics.bind(KernelDefaults())."
         )
     return value
 

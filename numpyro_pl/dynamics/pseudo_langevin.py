@@ -135,9 +135,7 @@ class PseudoLangevinDynamics(GroupDynamics):
         )
 
     def mean_noise_share(self, scales: Tree, noise_variance: Tree) -> jax.Array:
-        """
-        Mean noise share, as a product of only two factors: XLA then stores no array.
-        """
+        """Mean noise share, a product of only two factors: XLA then stores no array."""
         product = jax.tree.map(jnp.multiply, scales, noise_variance)
         return mean_of(product) / self.thermal_rate
 

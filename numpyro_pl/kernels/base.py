@@ -97,9 +97,7 @@ class LangevinKernel(MCMCKernel):
         return ("z", "diverging")
 
     def _bind(self, model_args, model_kwargs) -> tuple[Binding, Data]:
-        """
-        The target for these arguments, and the data in the form its programs take.
-        """
+        """The target for these arguments, and the data as its programs take them."""
         data = tuple(model_args or ()), dict(model_kwargs or {})
         key = data_signature(data)
         if key not in self._bindings:

@@ -171,8 +171,8 @@ def first_layer_sites(names: Sequence[str]) -> list[str]:
 
     def ask(why: str):
         raise ValueError(
-            f"the first layer cannot be told from the names of the sites: {why}. Name "
-            "it by a pattern: first_layer='...' ('*' stands for any characters). The "
+            f"the first layer is not clear from the names of the sites: {why}. Give a "
+            "pattern for it: first_layer='...' ('*' stands for any characters). The "
             f"sites are {_listed(names)}."
         )
 

@@ -73,8 +73,8 @@ class PartitionedLangevin(PartitionKernel):
     its own dynamics, and all share the same minibatch gradient.
 
     Step sizes and frictions are in units of time where the potential is :math:`U / N`
-    and masses are 1, with N data; temperatures are those of the posterior (:math:`T = N
-    \tau`): 1 samples the posterior itself.
+    and masses are 1, with N data; temperatures are those of the posterior
+    (:math:`T = N \tau`): 1 samples the posterior itself.
 
     There is no Metropolis test. Step sizes that the warmup sets are bounded by
     curvature and by gradient noise; if you set step sizes yourself, check the kinetic

@@ -155,7 +155,7 @@ class MultilayerLangevin(PartitionedLangevin):
         for key, dynamics in self.partition.items():
             if not isinstance(dynamics, Langevin):
                 raise ValueError(
-                    f"MultilayerLangevin takes Langevin dynamics alone, but {key!r} "
+                    f"MultilayerLangevin takes only Langevin dynamics, but {key!r} "
                     f"has {dynamics!r}: use PartitionedLangevin for mixed partitions."
                 )
 

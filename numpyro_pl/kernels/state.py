@@ -17,8 +17,8 @@ from numpyro_pl.trees.increments import Increments
 __all__ = ["LangevinState", "first_state"]
 
 SHARED = 1_000
-"""Fewest entries per chain for which an array without meaningful values yet is replaced
-by an existing one."""
+"""Arrays with at least this many entries per chain are shared in the state before the
+first draw, where they hold no meaningful values yet."""
 
 
 class LangevinState(NamedTuple):

@@ -39,9 +39,10 @@ activations."""
 
 def _below(words: jax.Array, size: int) -> jax.Array:
     """
-    Turn random words into random integers below `size`: the high word of `words *
-    size`, in 16-bit pieces. This takes one random word per row; `random.randint` takes
-    two or more. The probabilities of rows differ by at most a relative `size / 2^32`.
+    Turn random words into random integers below `size`: the high word of
+    `words * size`, in 16-bit pieces. This takes one random word per row;
+    `random.randint` takes two or more. The probabilities of rows differ by at most a
+    relative `size / 2^32`.
     """
     low, high = jnp.uint32(size & 0xFFFF), jnp.uint32(size >> 16)
     w_low, w_high = words & 0xFFFF, words >> 16
