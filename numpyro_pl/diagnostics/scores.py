@@ -46,8 +46,8 @@ class CalibrationCurve(NamedTuple):
 
 def agreement(y_prob: Any, y_prob_ref: Any) -> float:
     """
-    Fraction of test points at which two posteriors predict the same class, that of the
-    largest posterior-mean predictive probability.
+    Fraction of test points at which two posteriors predict the same class: the one with
+    the largest posterior-mean predictive probability.
 
     :param y_prob: class probabilities of shape (..., points, classes); leading axes are
         draws and are averaged.

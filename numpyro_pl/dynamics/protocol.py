@@ -64,8 +64,8 @@ def required(dynamics: "GroupDynamics", name: str) -> float:
 class GroupDynamics:
     """
     Base class of the dynamics of a group of parameters. A dynamics must define seven
-    methods; :class:`~numpyro_pl.dynamics.UnitMass` has four of them for dynamics with
-    one step size. The others have defaults.
+    methods; :class:`~numpyro_pl.dynamics.UnitMass` provides four of them for dynamics
+    with one step size. All other methods have defaults.
 
     - **temperature** - temperature T of the target `exp(-U / T)`; a float, or a traced
       number inside a compiled program.

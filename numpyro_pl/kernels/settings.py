@@ -109,7 +109,7 @@ def settings_of(
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise TypeError(
-            f"{kernel} has no setting {', '.join(map(repr, unknown))}. Besides those in "
-            f"its signature it takes {', '.join(known)}."
+            f"{kernel} has no setting {', '.join(map(repr, unknown))}. Besides those "
+            f"in its signature it takes {', '.join(known)}."
         )
     return kind(**settings)

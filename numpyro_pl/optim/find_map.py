@@ -88,7 +88,7 @@ def find_map(
         mcmc = MCMC(kernel, num_warmup=..., num_samples=..., num_chains=4)
         mcmc.run(random.key(1), x, y, init_params=result.init_params(4))
 
-    The mode is that of the density of the *constrained* values, without the Jacobian of
+    This is the mode of the density of the *constrained* values, without the Jacobian of
     the unconstrained space, as usual for a MAP. `param` sites of the model stay at
     their initial values, as in NumPyro's kernels.
 
