@@ -48,7 +48,7 @@ PATH = Path(__file__).parent / "output" / "bnn_digits.png"
 
 class Posterior(NamedTuple):
     """
-    What is kept of a run.
+    Results of a run.
 
     - **mcmc** - the run itself.
     - **samples** - draws by site, of shape (chain, draw, ...).
@@ -115,7 +115,7 @@ def sample_nuts(
         chain_method="vectorized",
         progress_bar=False,
     )
-    # A stream of its own: the two samplers must not share their starting points.
+    # A separate stream: the two samplers must not share their starting points.
     return _run(mcmc, random.fold_in(random.key(seed), 1), ("potential_energy",))
 
 
@@ -135,7 +135,7 @@ def _run(mcmc: MCMC, key: jax.Array, fields: tuple[str, ...]) -> Posterior:
 def measure(langevin: Posterior, nuts: Posterior) -> dict[str, Any]:
     """
     All figures of the comparison, by name; those of NUTS end in `_nuts`. All are
-    numbers but `group_temperatures`, a list.
+    numbers except `group_temperatures`, a list.
     """
     data = datasets.digits()
     blank = np.flatnonzero(np.all(np.asarray(data.x_train) == 0, axis=0))
@@ -161,7 +161,7 @@ def measure(langevin: Posterior, nuts: Posterior) -> dict[str, Any]:
             f"seconds{suffix}": one.seconds,
         }
 
-    # Counted and averaged over every draw, also those that thinning drops.
+    # Counted and averaged over every draw, including those that thinning drops.
     state = langevin.mcmc.last_state
     figures["divergences"] = int(np.sum(state.num_divergences))
     temperature = np.asarray(state.mean_kinetic_temperature)
@@ -225,7 +225,7 @@ def run(
 
     :param seed: seed of the chains.
     :param quick: whether to make only a tenth of the draws.
-    :param nuts: a reference made before by :func:`sample_nuts`.
+    :param nuts: an earlier reference from :func:`sample_nuts`.
     :return: the figures of :func:`measure`.
     """
     langevin = sample_langevin(seed, quick)
@@ -328,7 +328,7 @@ def main() -> None:
     nuts = sample_nuts(args.seed, args.quick)
     print(format_table(measure(langevin, nuts)))
 
-    # ArviZ reads the run as that of any other kernel. The log-likelihood of each of
+    # ArviZ reads the run like that of any other kernel. The log-likelihood of each of
     # 1,438 images at each draw, which `az.loo` needs, is left out here for memory.
     data = az.from_numpyro(langevin.mcmc, log_likelihood=False)
     names = ["lp", "kinetic_temperature"]

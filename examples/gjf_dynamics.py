@@ -1,7 +1,7 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A dynamics of one's own: Langevin dynamics by Gronbech-Jensen and Farago (2013)."""
+"""A custom dynamics: Langevin dynamics by Gronbech-Jensen and Farago (2013)."""
 
 from dataclasses import dataclass, field
 

@@ -185,7 +185,7 @@ def ratio_table(solution, space, curve, *, dims, sigmas, budget, rng_key):
 
 
 def run_estimators(solution, k, space, sigma, rng_key):
-    """The criterion by each estimator, timed when everything is compiled."""
+    """The criterion by each estimator, timed after everything is compiled."""
     results = {}
     for estimator in ("direct_mc", "quadratic_mc", "gaussian_moment"):
         for _ in range(2):

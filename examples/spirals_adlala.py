@@ -7,9 +7,9 @@ Two spirals: partitioned Langevin dynamics against optimizers.
 The published problem of arXiv:1908.11843: two spirals of four turns, 500 training and
 1,000 test points, one hidden layer of 100 ReLU, minibatches of 25, 4,000 epochs, flat
 priors, temperature `tau = 1e-4` of the mean loss (T = 0.05). AdLaLa, LOL and
-multi-layer Langevin run with the published settings, five chains at a time, beside Adam
-and random-scaled SGDM from five starts. AdLaLa runs twice: with the thermostat of this
-package, and with the published one. ::
+multi-layer Langevin run with the published settings, five chains at a time, next to
+Adam and random-scaled SGDM from five starts. AdLaLa runs twice: with the thermostat of
+this package, and with the published one. ::
 
     python examples/spirals_adlala.py
     python examples/spirals_adlala.py --quick --output /tmp/spirals.png
@@ -46,14 +46,14 @@ STEPS = TRAIN // BATCH
 TEMPERATURE = 1e-4 * TRAIN
 SHAPES = {"w1": (2, HIDDEN), "b1": (HIDDEN,), "w2": (HIDDEN,), "b2": ()}
 END, LAST = 0.025, 0.2
-"""Shares of the run, at its end: for single draws, and to average over."""
+"""Fractions of the run, at its end: for single draws, and to average over."""
 
 PATH = Path(__file__).parent / "output" / "spirals_adlala.png"
 
 
 class Run(NamedTuple):
     """
-    What is kept of a method.
+    Results of a method.
 
     - **weights** - by site, of shape (seed, kept epoch, ...).
     - **probs** - probability of class 1 at the test points: (seed, kept epoch, point).
@@ -103,7 +103,7 @@ def probabilities(weights, x) -> np.ndarray:
 
 
 def sample(kernel, data, seed: int, epochs: int) -> Run:
-    """Five chains of a kernel, a draw an epoch, every tenth kept."""
+    """Five chains of a kernel, one draw per epoch, every tenth kept."""
     start = time.perf_counter()
     mcmc = MCMC(
         kernel,
@@ -201,7 +201,7 @@ def make_kernels() -> dict[str, Any]:
 
 
 def make_optimizers(seed: int) -> dict[str, optax.GradientTransformation]:
-    """The optimizers, with the learning rates that served them best."""
+    """The optimizers, each with its best learning rate."""
     return {
         "random-scaled SGDM": random_scaled_sgdm(0.05, momentum=0.9, rng_key=seed),
         "Adam": optax.adam(0.005),

@@ -42,5 +42,5 @@ __all__ = [
 
 
 def __dir__():
-    """The public names alone: rooms that only serve others are not shown."""
+    """Only the public names: internal subpackages are not shown."""
     return sorted([*__all__, "__version__"])

@@ -229,8 +229,8 @@ def kspin(
     :param int num_classes: number of vectors.
     :param int dim: length of the vectors.
     :param float flip: probability that a component is flipped.
-    :param references: vectors to copy, of shape (num_classes, dim): those of an earlier
-        call give more examples of the same task. Drawn at random by default.
+    :param references: vectors to copy, of shape (num_classes, dim). Pass those of an
+        earlier call for more examples of the same task. Drawn at random by default.
     :return: a :class:`KSpin`.
     :raises ValueError: if a number is not a positive whole number, `flip` is not a
         probability, or `references` has another shape.

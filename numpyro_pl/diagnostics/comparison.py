@@ -43,9 +43,9 @@ def compare(
     - **wasserstein** - Wasserstein-1 distance of the draws, in the parameter's units.
     - **wasserstein_sd** - the same in units of `sd_ref`. For equal Gaussians, Monte
       Carlo noise alone gives about `1.29 sqrt(1 / ess_bulk + 1 / ess_bulk_ref)`.
-    - **ess_bulk**, **ess_bulk_ref** - effective sample size of the rank-normalised
+    - **ess_bulk**, **ess_bulk_ref** - effective sample size of the rank-normalized
       draws.
-    - **r_hat**, **r_hat_ref** - rank-normalised split R-hat. For a single chain it
+    - **r_hat**, **r_hat_ref** - rank-normalized split R-hat. For a single chain it
       compares the two halves (ArviZ returns NaN).
 
     A large `|z_mean|` shows that a difference is real, `mean_diff_sd` whether it

@@ -36,8 +36,8 @@ class ChainSummary(NamedTuple):
 
     - **mean**, **sd** - over all chains and draws.
     - **mcse_mean**, **mcse_sd** - Monte Carlo standard errors of the two.
-    - **ess_bulk** - effective sample size of the rank-normalised draws.
-    - **r_hat** - rank-normalised split R-hat.
+    - **ess_bulk** - effective sample size of the rank-normalized draws.
+    - **r_hat** - rank-normalized split R-hat.
     """
 
     mean: Array
@@ -64,7 +64,7 @@ def summarize_chains(draws: Array) -> ChainSummary:
 
 def rank_rhat(draws: Array) -> Array:
     """
-    Rank-normalised split R-hat of every scalar: the larger of the R-hat for location
+    Rank-normalized split R-hat of every scalar: the larger of the R-hat for location
     and the R-hat for scale, which is that of the draws folded around the median.
 
     **References:**
@@ -211,7 +211,7 @@ def _effective_sample_size(x: Array) -> Array:
     correlation[:, 0] = 1.0
 
     time = _autocorrelation_time(correlation)
-    # Antithetic chains can beat independent draws; Stan and ArviZ cap by how much.
+    # Antithetic chains can beat independent draws; like Stan and ArviZ, cap the gain.
     time = np.maximum(time, 1.0 / np.log10(total))
     return np.where(constant, float(total), total / time)
 

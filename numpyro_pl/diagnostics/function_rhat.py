@@ -34,7 +34,7 @@ class RhatSummary(NamedTuple):
 
 def function_rhat(predictions: Any) -> np.ndarray:
     """
-    Rank-normalised split R-hat of the predictions at each test point.
+    Rank-normalized split R-hat of the predictions at each test point.
 
     The weights of a network are not identified: units can be permuted, and signs and
     scales moved between layers. Their R-hat can be large although all chains have

@@ -48,8 +48,8 @@ def predictive_probabilities(
         (360, 10)
 
     :param fn: function of one draw (a dict by site name) and of `x` that returns an
-        array, for example of shape (points, classes). The compiled program is cached
-        by function: define it once, not anew for each call.
+        array, for example of shape (points, classes). The compiled program is cached by
+        function: define it once, not again for each call.
     :param dict samples: draws by site name, as `mcmc.get_samples()` returns them.
     :param x: inputs, passed to `fn` unchanged.
     :param int batch_ndims: number of leading axes over draws: 1 for (draw, ...), 2 for

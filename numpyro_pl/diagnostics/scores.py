@@ -46,8 +46,8 @@ class CalibrationCurve(NamedTuple):
 
 def agreement(y_prob: Any, y_prob_ref: Any) -> float:
     """
-    Fraction of test points at which two posteriors predict the same class, that of the
-    largest posterior-mean predictive probability.
+    Fraction of test points at which two posteriors predict the same class: the one with
+    the largest posterior-mean predictive probability.
 
     :param y_prob: class probabilities of shape (..., points, classes); leading axes are
         draws and are averaged.
@@ -236,7 +236,7 @@ def _labels_and_probabilities(
 
 
 def _check_order(y_true: np.ndarray, y_prob: np.ndarray) -> None:
-    """Labels in the place of the probabilities: most likely the two are swapped."""
+    """Check for labels in place of probabilities: most likely the two are swapped."""
     if y_prob.ndim == 1 and y_prob.dtype.kind in "biu" and y_true.ndim >= 2:
         raise ValueError(
             f"y_true has shape {y_true.shape} and y_prob {y_prob.shape}, of whole "

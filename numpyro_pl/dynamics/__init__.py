@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Dynamics: pure functions of arrays, which know nothing of models.
+Dynamics: pure functions of arrays, independent of any model.
 
-:class:`GroupDynamics` says what a dynamics must provide; a dynamics of your own is one
-small class and goes wherever the ones of this package go.
+:class:`GroupDynamics` says what a dynamics must provide. To add your own, write one
+small class; it can be used wherever the built-in dynamics can.
 """
 
 from numpyro_pl.dynamics.adaptive import AdaptiveLangevin

@@ -3,7 +3,7 @@
 
 r"""
 Adaptive Langevin dynamics (arXiv:1908.11843), in the units of
-:mod:`numpyro_pl.dynamics.langevin`. Its bath is made of the maps
+:mod:`numpyro_pl.dynamics.langevin`. Its bath consists of the maps
 
 .. math::
 
@@ -28,8 +28,8 @@ from numpyro_pl.trees.increments import Increments
 __all__ = ["AdaptiveLangevin", "ThermostattedMomentum"]
 
 ADAPTIVE_STEP = 0.05
-"""Bound on `h^2 n epsilon tau`: the thermostat swings by `sqrt(2 * this)` radians a
-step. A faster one is unstable; no speed changes what is sampled."""
+"""Bound on `h^2 n epsilon tau`: the thermostat oscillates by `sqrt(2 * this)` radians
+per step. A faster one is unstable; its speed does not change what is sampled."""
 
 
 class ThermostattedMomentum(NamedTuple):
@@ -48,28 +48,29 @@ class ThermostattedMomentum(NamedTuple):
 class AdaptiveLangevin(UnitMass):
     r"""
     Adaptive Langevin dynamics (Jones and Leimkuhler 2011; Ding et al. 2014): the
-    friction is a variable that a thermostat drives until the group has the target
-    temperature. It absorbs gradient noise of unknown strength, if that is white and
-    alike in all coordinates of the group. Alone it is SGNHT.
+    friction is a variable that a thermostat adjusts until the group has the target
+    temperature. It absorbs gradient noise of unknown strength, if the noise is white
+    and has the same variance in all coordinates of the group. Applied to all parameters
+    it is SGNHT.
 
     The thermostat is driven by the temperature of the *positions*, see
-    :func:`~numpyro_pl.dynamics.unit_mass.kinetic_share`. That of the paper, which
-    `published=True` gives, is driven by the momentum between its two frictions; at
-    large steps it leaves the positions cold.
+    :func:`~numpyro_pl.dynamics.unit_mass.kinetic_share`. The paper's thermostat
+    (`published=True`) is driven by the momentum between its two frictions; at large
+    steps it leaves the positions too cold.
 
     :param float sigma: strength of the added noise, >= 0, in units of momentum per
-        square root of time. Default: `sqrt(tau)`, which without gradient noise is a
-        friction of 0.5 (the published 0.01 at `tau = 1e-4`); where the warmup sets the
-        step size, it may take more.
+        square root of time. Default: `sqrt(tau)`, which without gradient noise gives a
+        friction of 0.5 (the published 0.01 at `tau = 1e-4`); if the warmup sets the
+        step size, it may use more.
     :param float coupling: speed epsilon of the thermostat, > 0. Lowered for large
-        groups, where it would be unstable; it has no part in what is sampled.
+        groups, where it would be unstable; it does not change what is sampled.
     :param float temperature: temperature T of the target; 1 is the posterior.
     :param float step_size: step length h of this group, see
         :class:`~numpyro_pl.dynamics.Langevin`.
     :param float noise_fraction: see :class:`~numpyro_pl.dynamics.Langevin`.
     :param float max_frequency: see :class:`~numpyro_pl.dynamics.Langevin`.
-    :param bool published: whether to drive the thermostat as the paper does.
-    :raises ValueError: where a setting is out of its range.
+    :param bool published: whether to use the paper's thermostat.
+    :raises ValueError: if a setting is out of range.
     """
 
     sigma: float | None = None
@@ -82,7 +83,8 @@ class AdaptiveLangevin(UnitMass):
     data_size: float = field(default=1.0, kw_only=True, repr=False)
 
     num_streams = 2
-    # Lower than for others: the splitting is coarse where the friction of a step is.
+    # Lower than for other dynamics: with much friction per step the splitting is
+    # coarse.
     max_step_friction = 0.25
 
     def __post_init__(self):
@@ -104,7 +106,7 @@ class AdaptiveLangevin(UnitMass):
     def draw_momentum(
         self, increments: Increments, scales, like: Tree, previous: Tree = None
     ):
-        """A displacement of thermal energy, and the friction that the noise needs."""
+        """A thermal displacement, and the friction that the noise requires."""
         displacement = super().draw_momentum(increments, scales, like)
         if previous is None:
             friction = as_in(self.least_friction, scales.friction)
@@ -114,14 +116,15 @@ class AdaptiveLangevin(UnitMass):
         return ThermostattedMomentum(displacement, friction)
 
     def thermostat(self, momentum: ThermostattedMomentum) -> jax.Array:
-        """The friction that the thermostat has found."""
+        """The current friction of the thermostat."""
         return momentum.friction
 
     def step(self, increments, position, momentum, gradient, scales, noise_variance):
         """One step, from one gradient to the next."""
         u, friction = momentum
         h = scales.step_size
-        # Sigma is sqrt(2 friction tau); each of the two noises has half of its square.
+        # Sigma is sqrt(2 friction tau); each of the two noise terms has half of its
+        # square.
         sd = h * jnp.sqrt(scales.friction * self.tau * h)
         kicked = self.kicked(u, gradient, scales)
         first, second = (increments.white(u, sd, number) for number in (0, 1))
@@ -145,7 +148,7 @@ class AdaptiveLangevin(UnitMass):
         return square / (self.rate(scales) * size_of(u))
 
     def _square(self, before: Tree, after: Tree, kept) -> jax.Array:
-        # A thermostat on its way can be negative, for a while.
+        # The friction may be negative for a while before the thermostat settles.
         share = kinetic_share(jnp.clip(kept, 0.0, 1.0))
         return self.mixed_square(before, after, share)
 

@@ -4,9 +4,9 @@
 """
 Many integrator steps as one compiled loop: what happens between two draws.
 
-Pure functions of arrays. The gradient comes as two functions: the plain one, and the
-halves of a minibatch, from whose difference the noise variance is tracked without a
-further gradient.
+Pure functions of arrays. There are two gradient functions: the plain one, and one for
+the two halves of a minibatch, whose difference gives the noise variance without an
+extra gradient.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,9 @@ class MinibatchGradient(NamedTuple):
     - **halves** - function (position, batch) -> (gradient, gradient) on the halves of
       the batch, or None for a gradient without noise.
     - **fraction** - rows in both halves relative to the batch.
-    - **always_halves** - take the mean of the halves at every step (where the noise of
-      the whole batch is not that of the mean of its halves: crossed plates).
+    - **always_halves** - whether to take the mean of the halves at every step (needed
+      where the noise of the whole batch differs from that of the mean of its halves:
+      crossed plates).
     - **batch_at** - function (batches, t) -> batch of step t; by default entry t along
       the leading axis of every array.
     """
@@ -49,10 +50,10 @@ class MinibatchGradient(NamedTuple):
 
 class Phase(NamedTuple):
     """
-    Where a chain is.
+    Position, momentum and noise variance of a chain.
 
     - **position** - the draw.
-    - **momentum** - the momentum, as the dynamics keeps it.
+    - **momentum** - the momentum, in the form that the dynamics uses.
     - **noise_variance** - running variance of the minibatch noise.
     """
 
@@ -65,7 +66,7 @@ class Trajectory(NamedTuple):
     """
     Settings of the steps between two draws.
 
-    - **num_steps** - their number.
+    - **num_steps** - number of steps.
     - **measure_every** - steps from one measurement of temperature and noise to the
       next. A measurement reads and writes one more array.
     - **variance_rate** - weight per step of the newest value in the running variance.
@@ -93,7 +94,7 @@ class _Steps(NamedTuple):
         """Step t."""
         x, u, variance = phase
         g = self.gradient.grad(x, self.gradient.batch_at(self.batches, t))
-        # The noise's scale is made where it is read, as cheap as reading it.
+        # Recompute the noise's scale at each use: that costs no more than reading it.
         v = not_hoisted(variance, t)
         x, u = self.dynamics.step(self._increments(t), x, u, g, self.scales, v)
         return Phase(x, u, variance)
@@ -102,18 +103,18 @@ class _Steps(NamedTuple):
         """Step t, with the kinetic temperature; it updates the noise variance."""
         x, u, variance = phase
         halves = self._halves(x, t)
-        # The mean of the halves is taken wherever it is read, and never stored.
+        # Computed wherever it is used, so that the mean of the halves is never stored.
         g = jax.tree.map(_mean, *halves)
         temperature = self.dynamics.kinetic_temperature(u, g, self.scales, variance)
-        # In this order each update overwrites what nothing reads any more.
+        # In this order each update overwrites an array that is no longer needed.
         halves = computed_after(halves, temperature)
         g = jax.tree.map(_mean, *halves)
         increments = self._increments(t)
         x, u = self.dynamics.step(increments, x, u, g, self.scales, variance)
         if self.gradient.halves is None:
             return Phase(x, u, variance), temperature
-        # After the step: a variance that knows this step's own noise would correlate
-        # with it and bias the thermostat.
+        # Only after the step: a variance that included this step's noise would
+        # correlate with it and bias the thermostat.
         rate = computed_after(self.measured_rate, u)
         variance = self.dynamics.track_noise(
             variance, halves, self.gradient.fraction, rate
@@ -148,10 +149,10 @@ def integrate(
     :param rng_key: a PRNG key.
     :param GroupDynamics dynamics: the dynamics.
     :param MinibatchGradient gradient: the gradient.
-    :param Phase start: where the chain is.
+    :param Phase start: the phase to start from.
     :param scales: the scales of the dynamics.
     :param Trajectory trajectory: how many steps, and how they are taken.
-    :return: (where the chain is then, mean kinetic temperature).
+    :return: (phase after the steps, mean kinetic temperature).
     """
     num_steps, measure_every, variance_rate, kind = trajectory
     key_batch, key_step = random.split(rng_key)

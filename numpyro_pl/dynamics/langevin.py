@@ -16,7 +16,7 @@ step of length :math:`h` are
 
 In the code they act on the displacement :math:`u = h p`, whose thermal variance is
 :math:`a T` with :math:`a = h^2 / N`. A step begins with the kick
-:math:`w = u - a \nabla U`, makes of it the next displacement :math:`u'`, and moves by
+:math:`w = u - a \nabla U`, turns it into the next displacement :math:`u'`, and moves by
 :math:`(w + u') / 2`, so that the gradient is always taken where the draw is read.
 """
 
@@ -34,7 +34,7 @@ __all__ = ["Langevin", "OverdampedLangevin", "drifted"]
 
 
 def drifted(position: Tree, kicked: Tree, displacement: Tree) -> Tree:
-    """The position after half a drift before and half a drift after the bath."""
+    """The position after two half drifts, one before and one after the bath."""
     return jax.tree.map(
         lambda x, w, u: x + 0.5 * (w + u), position, kicked, displacement
     )
@@ -43,19 +43,19 @@ def drifted(position: Tree, kicked: Tree, displacement: Tree) -> Tree:
 @dataclass(frozen=True)
 class Langevin(UnitMass):
     """
-    Langevin dynamics: kick, half drift, friction and noise, half drift (`B A O A`). Of
-    second order, and exact for harmonic targets. Alone it is SGHMC.
+    Langevin dynamics: kick, half drift, friction and noise, half drift (`B A O A`).
+    Second order, and exact for harmonic targets. Applied to all parameters it is SGHMC.
 
-    :param float friction: friction in units of inverse time, > 0. Where the warmup sets
-        the step size it is the least friction: noise may demand more.
+    :param float friction: friction in units of inverse time, > 0. If the warmup sets
+        the step size, this is a lower bound: noise may require more.
     :param float temperature: temperature T of the target; 1 is the posterior.
     :param float step_size: step length h of this group, in units of time where the
         potential is `U / N`; None: the kernel's.
-    :param float noise_fraction: bound for the warmup on the share by which minibatches
-        heat this group; None: the kernel's.
-    :param float max_frequency: bound for the warmup on the frequency of every mode, in
-        radians per step; None: the kernel's.
-    :raises ValueError: where a setting is out of its range.
+    :param float noise_fraction: upper bound, used by the warmup, on the share by which
+        minibatches heat this group; None: the kernel's.
+    :param float max_frequency: upper bound, used by the warmup, on the frequency of
+        every mode, in radians per step; None: the kernel's.
+    :raises ValueError: if a setting is out of range.
     """
 
     friction: float = 0.1
@@ -71,7 +71,7 @@ class Langevin(UnitMass):
 
     @property
     def least_friction(self):
-        """The friction, raised only where the warmup sets the step size."""
+        """The friction; it is raised only if the warmup sets the step size."""
         return self.friction
 
     def step(self, increments, position, momentum, gradient, scales, noise_variance):
@@ -88,10 +88,10 @@ class Langevin(UnitMass):
 class OverdampedLangevin(Langevin):
     """
     Overdamped Langevin dynamics by Leimkuhler and Matthews (2013): an Euler step of
-    length `h^2 / 2` with the mean of two successive noises; exact for harmonic targets.
-    Alone it is SGLD.
+    length `h^2 / 2` with the mean of two successive noise terms; exact for harmonic
+    targets. Applied to all parameters it is SGLD.
 
-    It is Langevin dynamics whose friction keeps nothing of the momentum.
+    It is Langevin dynamics with infinite friction: a step keeps no momentum.
 
     :param float temperature: temperature T of the target; 1 is the posterior.
     :param float step_size: step length h of this group, see :class:`Langevin`.
@@ -107,5 +107,5 @@ class OverdampedLangevin(Langevin):
         UnitMass.__post_init__(self)
 
     def kept_momentum(self, scales):
-        """Nothing is kept of the momentum."""
+        """Zero: no momentum is kept."""
         return jnp.zeros_like(scales.step_size)

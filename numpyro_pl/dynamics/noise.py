@@ -32,7 +32,7 @@ def running_mean(mean: Tree, value: Tree, rate) -> Tree:
     One step of an exponential moving average that ignores values that are not finite.
 
     :param mean: the average so far.
-    :param value: a tree like it.
+    :param value: the new value, a tree like `mean`.
     :param rate: weight of the new value, in [0, 1].
     """
     return jax.tree.map(

@@ -23,7 +23,7 @@ __all__ = ["Partition", "spread"]
 
 
 def spread(value: Tree, like: Tree) -> Tree:
-    """A scalar as a tree like `like`; a tree as it is."""
+    """Repeat a scalar over a tree like `like`; return any other tree unchanged."""
     leaves = jax.tree.leaves(value)
     if len(leaves) == 1 and jnp.ndim(leaves[0]) == 0:
         return jax.tree.map(lambda _: leaves[0], like)
@@ -86,21 +86,21 @@ class Partition(GroupDynamics):
         return self._each(lambda m, s, v: m.noise_shares(s, v), scales, noise_variance)
 
     def mean_noise_shares(self, scales, noise_variance) -> jax.Array:
-        """Their mean over each group: a scalar for one group, else an array."""
+        """Mean noise share of each group: a scalar for one group, else an array."""
         return self._stack(
             self._each(lambda m, s, v: m.mean_noise_share(s, v), scales, noise_variance)
         )
 
     def kept_variance(self, noise_variance):
-        """The noise variance as each group keeps it: the mean, where that will do."""
+        """The noise variance that each group stores: the mean if it tracks no noise."""
         return self._each(
             lambda m, v: v if m.tracks_noise else mean_of(v), noise_variance
         )
 
     def bounded_variance(self, scales, noise_variance):
         """
-        The tracked noise variance, where it is at most what gives the noise fraction
-        asked for, and that bound elsewhere: a divergence may have spoilt it.
+        The tracked noise variance, capped at the value that gives the requested noise
+        fraction: a divergence may have corrupted it.
         """
 
         def bounded(member, s, v):
@@ -114,7 +114,7 @@ class Partition(GroupDynamics):
         return self._each(bounded, scales, noise_variance)
 
     def draw_momentum(self, increments: Increments, scales, like, previous=None):
-        """Momenta of thermal energy."""
+        """Thermal momenta."""
         before = (None,) * len(self.members) if previous is None else previous
         rows = zip(self.members, scales, like, before, strict=True)
         return tuple(

@@ -4,13 +4,13 @@
 """
 What the dynamics of a group of parameters must provide.
 
-A kernel moves each group of parameters by a :class:`GroupDynamics`, with one minibatch
-gradient a step for all groups. A dynamics works with four trees of its own choice, of
-which the kernel knows nothing but that they are trees of arrays:
+A kernel moves each group of parameters with a :class:`GroupDynamics`; each step takes
+one minibatch gradient for all groups. A dynamics works with four trees and chooses
+their form; to the kernel they are just trees of arrays:
 
 * *position* and *gradient*: one array, or a tuple of arrays;
-* *momentum*: whatever a step hands on to the next: a displacement, with a thermostat if
-  there is one;
+* *momentum*: whatever a step passes on to the next: a displacement, with a thermostat
+  if there is one;
 * *scales*: what the warmup sets and every step uses: step sizes, masses, frictions;
 * *noise variance*: variance of the minibatch gradient, one value for each coordinate
   where :attr:`GroupDynamics.tracks_noise`, else its mean over the group, a scalar.
@@ -31,8 +31,8 @@ __all__ = ["GroupDynamics", "KernelDefaults", "required"]
 
 class KernelDefaults(NamedTuple):
     """
-    What a kernel tells the dynamics of its groups. A setting of the group itself comes
-    first; these hold where the group has none.
+    Defaults that a kernel gives to the dynamics of its groups. A group's own setting
+    takes precedence.
 
     - **data_size** - number N of data.
     - **step_size** - step length; None: the warmup sets it.
@@ -48,29 +48,29 @@ class KernelDefaults(NamedTuple):
 
 def required(dynamics: "GroupDynamics", name: str) -> float:
     """
-    A setting of a dynamics that is needed now.
+    A setting of a dynamics that must not be None.
 
-    :raises ValueError: where neither the user nor a kernel has given it.
+    :raises ValueError: if neither the user nor a kernel has given it.
     """
     value = getattr(dynamics, name)
     if value is None:
         raise ValueError(
-            f"{type(dynamics).__name__} has no {name}: give it, or take the defaults "
-            "of a kernel by dynamics.bind(KernelDefaults())."
+            f"{type(dynamics).__name__} has no {name}: give it, or use the defaults "
+            "of a kernel with dynamics.bind(KernelDefaults())."
         )
     return value
 
 
 class GroupDynamics:
     """
-    Base class of the dynamics of a group of parameters. Seven methods make a dynamics;
-    :class:`~numpyro_pl.dynamics.UnitMass` has four of them for dynamics with one step
-    size. The others have defaults.
+    Base class of the dynamics of a group of parameters. A dynamics must define seven
+    methods. :class:`~numpyro_pl.dynamics.UnitMass` provides six of them for dynamics
+    with one step size; what is left is a step. All other methods have defaults.
 
     - **temperature** - temperature T of the target `exp(-U / T)`; a float, or a traced
       number inside a compiled program.
     - **noise_fraction** - share of the thermostat's noise that minibatches may supply.
-    - **tracks_noise** - whether the noise variance is followed at every step, for each
+    - **tracks_noise** - whether the noise variance is tracked along the chain, for each
       coordinate.
     - **warmup_sets_scales** - whether the warmup sets the scales; False where the user
       has set them all.
@@ -87,7 +87,7 @@ class GroupDynamics:
         """Whether the warmup sets the scales."""
         return True
 
-    # What every dynamics defines.
+    # Every dynamics must define these.
 
     def choose_scales(
         self, noise_variance: Tree, curvature: Tree, least_noise_fraction=0.0
@@ -97,8 +97,8 @@ class GroupDynamics:
 
         :param noise_variance: variance of the minibatch gradient, per coordinate.
         :param curvature: positive curvature of the potential, per coordinate.
-        :param least_noise_fraction: a noise fraction that is allowed even where the
-            setting is lower: on the way to the typical set a chain should be fast.
+        :param least_noise_fraction: a noise fraction that is allowed even if the
+            setting is lower: on its way to the typical set a chain should be fast.
         """
         raise NotImplementedError
 
@@ -112,9 +112,9 @@ class GroupDynamics:
 
     def squared_frequency(self, scales: Tree) -> Tree:
         """
-        Factor from the Hessian's entries to squared frequencies, in units of the
-        largest one allowed: a tree like the position, or a scalar. 0 where the user has
-        set the step size.
+        Factor that turns the Hessian's entries into squared frequencies, in units of
+        the largest one allowed: a tree like the position, or a scalar. 0 if the user
+        has set the step size.
         """
         raise NotImplementedError
 
@@ -131,12 +131,12 @@ class GroupDynamics:
         self, increments: Increments, scales: Tree, like: Tree, previous: Tree = None
     ) -> Tree:
         """
-        A momentum of thermal energy: at the start, after the warmup has changed the
-        scales, and after a divergence.
+        Draw a thermal momentum: at the start, after the warmup has changed the scales,
+        and after a divergence.
 
         :param Increments increments: random increments.
         :param like: a tree in the shape of the position.
-        :param previous: the momentum before, of which small variables such as a
+        :param previous: the previous momentum, from which small variables such as a
             thermostat may be kept; None if there is none.
         """
         raise NotImplementedError
@@ -166,14 +166,14 @@ class GroupDynamics:
     ) -> jax.Array:
         """
         Kinetic temperature of the group, in units of the potential: its expectation is
-        `temperature` where the chain is right.
+        `temperature` if the chain samples correctly.
 
         :param momentum: the momentum before the kick by `gradient`.
         :return: scalar.
         """
         raise NotImplementedError
 
-    # What has a default.
+    # These have defaults.
 
     def bind(self, defaults: KernelDefaults) -> "GroupDynamics":
         """These dynamics as one group of a kernel, with its defaults."""
@@ -194,7 +194,7 @@ class GroupDynamics:
         return draw
 
     def thermostat(self, momentum: Tree) -> jax.Array:
-        """The thermostat variable, a scalar; 0 where there is none."""
+        """The thermostat variable, a scalar; 0 if there is none."""
         return jnp.zeros((), jnp.result_type(*jax.tree.leaves(momentum)))
 
     def mean_noise_share(self, scales: Tree, noise_variance: Tree) -> jax.Array:

@@ -61,7 +61,7 @@ class PseudoLangevinDynamics(GroupDynamics):
         posterior.
     :param float max_frequency: bound on the frequency `h sqrt(H / M)` of every mode, in
         radians per step, in (0, 2); None: the kernel's.
-    :raises ValueError: where a setting is out of its range.
+    :raises ValueError: if a setting is out of range.
     """
 
     noise_fraction: float | None = None
@@ -135,14 +135,14 @@ class PseudoLangevinDynamics(GroupDynamics):
         )
 
     def mean_noise_share(self, scales: Tree, noise_variance: Tree) -> jax.Array:
-        """Their mean, for which XLA makes no array: a product of two factors alone."""
+        """Mean noise share, a product of only two factors: XLA then stores no array."""
         product = jax.tree.map(jnp.multiply, scales, noise_variance)
         return mean_of(product) / self.thermal_rate
 
     def draw_momentum(
         self, increments: Increments, scales: Tree, like: Tree, previous: Tree = None
     ):
-        """A displacement of thermal energy, `p ~ N(0, M T)`."""
+        """A thermal displacement, `p ~ N(0, M T)`."""
         variance = 2 * self.temperature / (1 + self.kept_momentum)
         return increments.scaled(
             jax.tree.map(lambda a: jnp.sqrt(as_in(variance, a) * a), scales)
@@ -195,10 +195,11 @@ class PseudoLangevinDynamics(GroupDynamics):
 @dataclass(frozen=True)
 class KickLastPseudoLangevin(PseudoLangevinDynamics):
     """
-    Pseudo-Langevin dynamics in the order of maps of the other dynamics (`B A O A`),
-    which reads draws where gradients are taken. In a partition all groups must be read
-    at one time: with the half-step form beside another dynamics, variances were off by
-    2 to 3 % at a frequency of 0.5; in this form they are exact.
+    Pseudo-Langevin dynamics with the maps in the same order as in the other dynamics
+    (`B A O A`), so that draws are read where gradients are taken. In a partition all
+    groups must be read at the same time: when the half-step form was combined with
+    another dynamics, variances were off by 2 to 3 % at a frequency of 0.5; in this form
+    they are exact.
     """
 
     def step(self, increments, position, momentum, gradient, scales, noise_variance):

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What Langevin dynamics with one step size for a whole group have in common: units, step
-size, kick and temperature.
+What all Langevin dynamics with one step size per group share: units, step size, kick
+and temperature.
 """
 
 from dataclasses import replace
@@ -25,10 +25,10 @@ def kinetic_share(kept):
     Share of the kicked momentum's square in the kinetic temperature,
     :math:`k = (1 + 3c) / (4 (1 + c))`.
 
-    A harmonic mode has exactly the temperature :math:`T` before the kick and after it.
-    White gradient noise heats the two differently, and the position by something
-    between: the mean :math:`(1 - k) u^2 + k w^2` of the displacements before (u) and
-    after (w) is as hot as the slow modes of the position are.
+    A harmonic mode has exactly the temperature :math:`T` both before and after the
+    kick. White gradient noise heats the two differently, and the position by an amount
+    in between: the mean :math:`(1 - k) u^2 + k w^2` of the displacements before (u) and
+    after (w) is as hot as the slow modes of the position.
 
     :param kept: share c of the momentum that a step keeps.
     """
@@ -51,17 +51,17 @@ class UnitMass(GroupDynamics):
     """
     Base class of dynamics with unit masses and one step size for the whole group, in
     units of time where the potential is `U / N` (N data) and the temperature `T / N`.
-    What is left to define is :meth:`step`, and :attr:`least_friction`.
+    Subclasses define :meth:`step` and :attr:`least_friction`.
 
     The momentum is the displacement of the last step, `u = h p`; its thermal variance
     is `a T` with `a = h^2 / N`. Subclasses are frozen dataclasses with the fields
 
     - **temperature** - temperature T of the target; 1 is the posterior.
-    - **step_size** - step length h. None: the kernel's; where that is None too, the
-      warmup sets it.
+    - **step_size** - step length h. None: the kernel's; if that is None too, the warmup
+      sets it.
     - **noise_fraction**, **max_frequency** - bounds for the warmup, see
       :class:`KernelDefaults`. None: the kernel's.
-    - **data_size** - number N of data, told by the kernel.
+    - **data_size** - number N of data, set by the kernel.
     """
 
     step_size: float | None
@@ -69,7 +69,7 @@ class UnitMass(GroupDynamics):
     data_size: float
 
     max_step_friction = 0.8
-    """Bound on `tanh(friction h / 2)` where the noise sets the friction."""
+    """Bound on `tanh(friction h / 2)` if the noise sets the friction."""
 
     def __post_init__(self):
         check_positive("temperature", self.temperature)
@@ -82,7 +82,7 @@ class UnitMass(GroupDynamics):
 
     @property
     def least_friction(self) -> Any:
-        """Friction of the user's setting, in units of inverse time."""
+        """Friction from the user's setting, in units of inverse time."""
         raise NotImplementedError
 
     @property
@@ -91,7 +91,7 @@ class UnitMass(GroupDynamics):
         return self.step_size is None
 
     def bind(self, defaults: KernelDefaults):
-        """These dynamics with the defaults of a kernel where they have no setting."""
+        """These dynamics, with the kernel's defaults for settings that are None."""
         own = {
             name: getattr(defaults, name)
             for name in ("step_size", "noise_fraction", "max_frequency")
@@ -101,14 +101,14 @@ class UnitMass(GroupDynamics):
 
     def choose_scales(self, noise_variance, curvature, least_noise_fraction=0.0):
         """
-        Step length h and friction. Where the user gives no step length: the largest at
-        which the steepest coordinate alone has the allowed frequency, and at which the
-        minibatches heat slow modes by the noise fraction at most when the friction is
-        raised as far as that takes.
+        Step length h and friction. If the user gives no step length, h is the largest
+        at which the steepest coordinate alone stays within the allowed frequency, and
+        at which the minibatches, with the friction raised as needed, heat slow modes by
+        at most the noise fraction.
 
         White noise of variance v heats them by `(h^2 v / 4 N T) coth(friction h / 2)`.
-        At a fixed friction that bounds the step, and a weakly damped chain would crawl;
-        more friction costs nothing where the noise already sets the pace.
+        At a fixed friction this bounds the step, and a weakly damped chain would be
+        very slow; more friction costs nothing where the noise already limits the speed.
         """
         dtype = jnp.result_type(*jax.tree.leaves(noise_variance))
         least = jnp.asarray(self.least_friction, dtype)
@@ -147,7 +147,7 @@ class UnitMass(GroupDynamics):
     def draw_momentum(
         self, increments: Increments, scales, like: Tree, previous: Tree = None
     ):
-        """A displacement of thermal energy."""
+        """A thermal displacement."""
         sd = jnp.sqrt(self.rate(scales) * self.temperature)
         return increments.white(like, sd)
 

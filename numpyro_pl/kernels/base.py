@@ -31,13 +31,13 @@ __all__ = ["LangevinKernel"]
 
 class LangevinKernel(MCMCKernel):
     """
-    Base of the kernels: init, one draw of many steps, collected fields, resume. A
-    kernel defines :meth:`_dynamics` and :meth:`_groups`.
+    Base class of the kernels: initialization, one draw of many steps, collected fields,
+    resuming. Subclasses define :meth:`_dynamics` and :meth:`_groups`.
 
     :param model: a NumPyro model; its subsampled plates give the minibatches.
     :param potential_fn: instead of a model, a potential energy of the position.
-    :param KernelSettings settings: what all kernels have in common.
-    :raises ValueError: where neither or both of `model` and `potential_fn` are given.
+    :param KernelSettings settings: settings common to all kernels.
+    :raises ValueError: if neither or both of `model` and `potential_fn` are given.
     """
 
     sample_field = "z"
@@ -76,8 +76,8 @@ class LangevinKernel(MCMCKernel):
 
     def _reset(self) -> None:
         self._bindings: dict[Any, Binding] = {}
-        # MCMC calls `init` before a resumed run only where this is None: after
-        # unpickling, when the bindings must be built again.
+        # MCMC calls `init` before a resumed run only if this is None, as it is after
+        # unpickling, when the bindings must be rebuilt.
         self._sample_fn: bool | None = None
 
     def __getstate__(self):
@@ -88,7 +88,7 @@ class LangevinKernel(MCMCKernel):
 
     @property
     def model(self):
-        """The model on the full data, plates opened: for ArviZ and `Predictive`."""
+        """The model on the full data, for ArviZ and `Predictive`."""
         return None if self._model is None else FullDataModel(self._model)
 
     @property
@@ -97,7 +97,7 @@ class LangevinKernel(MCMCKernel):
         return ("z", "diverging")
 
     def _bind(self, model_args, model_kwargs) -> tuple[Binding, Data]:
-        """What is known of the target, and the data as its programs take it."""
+        """The target for these arguments, and the data as its programs take them."""
         data = tuple(model_args or ()), dict(model_kwargs or {})
         key = data_signature(data)
         if key not in self._bindings:
@@ -179,7 +179,7 @@ class LangevinKernel(MCMCKernel):
         )
 
     def refresh(self, state, model_args, model_kwargs):
-        """Nothing in the state depends on the data but the last potential energy."""
+        """The state unchanged: only its last potential energy depends on the data."""
         return state
 
     def wrap_model(self, wrapper):

@@ -27,12 +27,12 @@ from numpyro_pl.trees.ordering import computed_after
 __all__ = ["Binding", "bind_model", "bind_potential"]
 
 FULL_BATCH_STEPS = 10
-"""Steps per draw where no plate is subsampled and the user names no number."""
+"""Default number of steps per draw if no plate is subsampled."""
 
 
 class Binding(NamedTuple):
     """
-    What a kernel knows of its target.
+    What a kernel knows about its target.
 
     - **potential** - the potential on minibatches and on the full data.
     - **sites** - what the model's trace tells about its sites.
@@ -45,7 +45,7 @@ class Binding(NamedTuple):
 
     @property
     def default_num_steps(self) -> int:
-        """Steps per draw where the user names no number: one pass over the data."""
+        """Default number of steps per draw: one pass over the data."""
         plates = self.potential.plates
         return plates.steps_per_epoch if plates else FULL_BATCH_STEPS
 
@@ -66,7 +66,8 @@ class Binding(NamedTuple):
         def halves(groups, batch):
             rows = potential.halves(batch)
             if is_large(groups):
-                # One after the other: the activations of one half at a time.
+                # One after the other, so that only one half's activations are held at a
+                # time.
                 first = grad(groups, row(rows, 0))
                 return first, grad(groups, computed_after(row(rows, 1), first))
             # Mapped, so that the gradient is compiled once.

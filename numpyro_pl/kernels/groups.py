@@ -1,7 +1,7 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Which group of a partition a site belongs to."""
+"""Assignment of sites to the groups of a partition."""
 
 import fnmatch
 import re
@@ -13,7 +13,7 @@ __all__ = ["ByFunction", "ByPattern", "FirstLayer", "first_layer_sites", "matche
 def matches(name: str, pattern: str) -> bool:
     """
     Whether a name matches a pattern, in which `*` stands for any characters and `?` for
-    one. Brackets stand for themselves: module sites have them in their names.
+    one. Brackets are literal: they occur in the names of module sites.
 
     :param str name: name of a site.
     :param str pattern: the pattern.
@@ -27,7 +27,7 @@ def _listed(names: Sequence[str]) -> str:
 
 class ByPattern:
     """
-    Groups by patterns over the names of the sites; the first that matches decides.
+    Groups by patterns over the names of the sites; the first match decides.
 
     :param patterns: the patterns, in the order of the groups.
     """
@@ -72,7 +72,7 @@ class ByPattern:
 
 class ByFunction:
     """
-    Groups by a function of the user's.
+    Groups by a function that the user gives.
 
     :param keys: names of the groups, in their order.
     :param group_of: function from the name of a site to that of its group.
@@ -111,11 +111,11 @@ class ByFunction:
 
 class FirstLayer:
     """
-    Two groups: the first layer of a network (0) and the others (1).
+    Two groups: the first layer of a network (0) and the other layers (1).
 
     :param str pattern: pattern over the names of the first layer's sites; None: found
         from the names, see :func:`first_layer_sites`.
-    :raises ValueError: where the pattern is no string.
+    :raises ValueError: if the pattern is not a string.
     """
 
     def __init__(self, pattern: str | None):
@@ -131,8 +131,8 @@ class FirstLayer:
         Number of the group of each site.
 
         :param names: names of the sites.
-        :raises ValueError: where the pattern matches no site or every site, and where
-            the names do not tell the first layer.
+        :raises ValueError: if the pattern matches no site or every site, and if the
+            first layer is not clear from the names.
         """
         if self.pattern is None:
             first = first_layer_sites(names)
@@ -148,8 +148,8 @@ class FirstLayer:
 
 
 def _layer(name: str) -> tuple[str, int] | None:
-    """Where a site's layer is named: (what is before the number, number)."""
-    # A module's parameter is what follows the last dot; its layer is named before.
+    """The layer in a site's name: (text before the number, number)."""
+    # In modules the parameter follows the last dot, and the layer comes before it.
     path = name.rpartition(".")[0] or name
     numbers = list(re.finditer(r"\d+", path))
     if not numbers:
@@ -164,15 +164,15 @@ def first_layer_sites(names: Sequence[str]) -> list[str]:
     path (`"nn/Dense_0.kernel"`) or at the end of their name (`"w1"`, `"b1"`).
 
     :param names: names of the sites.
-    :raises ValueError: where this does not single out one layer.
+    :raises ValueError: if this does not single out one layer.
     """
     layers = {name: _layer(name) for name in names}
     numbered = {name: layer for name, layer in layers.items() if layer is not None}
 
     def ask(why: str):
         raise ValueError(
-            f"the first layer cannot be told from the names of the sites: {why}. Name "
-            "it by a pattern: first_layer='...' ('*' stands for any characters). The "
+            f"the first layer is not clear from the names of the sites: {why}. Give a "
+            "pattern for it: first_layer='...' ('*' stands for any characters). The "
             f"sites are {_listed(names)}."
         )
 
@@ -182,8 +182,8 @@ def first_layer_sites(names: Sequence[str]) -> list[str]:
     first = [name for name, (_, number) in numbered.items() if number == lowest]
     if len(first) == len(numbered):
         ask(f"all numbers are {lowest}")
-    # Plain names have one stem a parameter (w1, b1); modules have one a layer, and two
-    # kinds of module count on their own (Conv_0, Dense_0).
+    # Plain names have one stem per parameter (w1, b1), modules one per layer; each kind
+    # of module is numbered separately (Conv_0, Dense_0).
     stems = {numbered[name][0] for name in first if "." in name}
     plain = {numbered[name][0] for name in first if "." not in name}
     if len(stems) + (1 if stems and plain else 0) > 1:

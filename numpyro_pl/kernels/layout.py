@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Between the position as the model names it, a tree, and the groups that the dynamics
-move.
+Conversion between a position, a tree of the model's sites, and the groups that the
+dynamics move.
 """
 
 import math
@@ -23,12 +23,12 @@ class Layout:
     """
     Groups of the leaves of a position.
 
-    A small group becomes one vector: fewer operations a step, and a third of the
-    compilation time. A large one stays a tuple of leaves: there, taking a vector apart
-    costs a pass over memory.
+    A small group becomes one vector: fewer operations per step, and a third of the
+    compilation time. A large one stays a tuple of leaves, because splitting a large
+    vector costs a pass over memory.
 
-    Gradients are taken through :meth:`unpack`, never packed: whatever coordinates the
-    groups have, theirs are the right ones.
+    Gradients are taken through :meth:`unpack`, never packed afterwards, so they are
+    always in the groups' own coordinates.
 
     :param position: a tree of arrays.
     :param groups: number of the group of each leaf, from 0.
@@ -41,10 +41,10 @@ class Layout:
             [i for i, k in enumerate(groups) if k == group]
             for group in range(max(groups, default=-1) + 1)
         ]
-        self.sizes = [sum(math.prod(self._shapes[i]) for i in m) for m in self._members]
+        sizes = [sum(math.prod(self._shapes[i]) for i in m) for m in self._members]
         self._packed = [
             size <= SMALL and len(m) > 1 and len({leaves[i].dtype for i in m}) == 1
-            for size, m in zip(self.sizes, self._members, strict=True)
+            for size, m in zip(sizes, self._members, strict=True)
         ]
 
     def pack(self, tree: Tree) -> tuple:
@@ -70,7 +70,7 @@ class Layout:
         if not self._packed[k]:
             return group
         shapes = [self._shapes[i] for i in self._members[k]]
-        # Its derivative is one concatenation, where that of slices is a sum of padded
-        # arrays.
+        # The derivative of a split is one concatenation; that of slices is a sum of
+        # padded arrays.
         parts = lax.split(group, [math.prod(s) for s in shapes])
         return [x.reshape(s) for x, s in zip(parts, shapes, strict=True)]

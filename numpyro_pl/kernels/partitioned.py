@@ -16,7 +16,7 @@ __all__ = ["PartitionKernel", "PartitionedLangevin"]
 
 class PartitionKernel(LangevinKernel):
     """
-    Base of the partitioned kernels.
+    Base class of the partitioned kernels.
 
     :param model: a NumPyro model.
     :param partition: dynamics by name of the group.
@@ -70,38 +70,37 @@ class PartitionKernel(LangevinKernel):
 class PartitionedLangevin(PartitionKernel):
     r"""
     Partitioned Langevin dynamics (arXiv:1908.11843): each group of parameters follows
-    its own dynamics, and all take the same minibatch gradient.
+    its own dynamics, and all share the same minibatch gradient.
 
     Step sizes and frictions are in units of time where the potential is :math:`U / N`
-    and masses are 1, N being the number of data; temperatures are those of the
-    posterior (:math:`T = N \tau`), and 1 samples it.
+    and masses are 1, with N data; temperatures are those of the posterior
+    (:math:`T = N \tau`): 1 samples the posterior itself.
 
     There is no Metropolis test. Step sizes that the warmup sets are bounded by
-    curvature and by gradient noise; with step sizes of your own, look at the kinetic
+    curvature and by gradient noise; if you set step sizes yourself, check the kinetic
     temperatures.
 
     :param model: a NumPyro model.
     :param partition: dynamics by pattern: a dict from patterns over site names to
-        dynamics of :mod:`numpyro_pl.dynamics`, or of your own. In a pattern `*` stands
-        for any characters and `?` for one, brackets for themselves; the first pattern
-        that matches a site decides.
+        dynamics of :mod:`numpyro_pl.dynamics`, or your own. In a pattern `*` stands for
+        any characters and `?` for one; brackets are literal. The first pattern that
+        matches a site decides.
     :param group_of: instead of patterns, a function from the name of a site to a key of
         `partition`.
     :param potential_fn: instead of a model, the potential energy (full batch) as a
         function of the position; leaves of the position are named by their path.
-    :param float step_size: step length h of groups that have none of their own. None:
-        the warmup sets it, from the largest curvature frequency and from the noise.
+    :param float step_size: step length h of groups that do not set their own. None: the
+        warmup sets it, from the largest curvature frequency and from the noise.
     :param float noise_fraction: bound on the mean share by which minibatches heat a
-        group, for groups that have none of their own and whose scales the warmup sets.
+        group, for groups that do not set their own and whose scales the warmup sets.
     :param float max_frequency: bound on the frequency of every mode, in radians per
         step, for the same groups.
     :param settings: settings of every kernel, see
         :class:`~numpyro_pl.kernels.settings.KernelSettings`: `num_steps`, `increments`,
         `init_strategy`, `full_potential`, `variance_rate`.
-    :raises ValueError: for a setting out of its range and an empty partition; when
-        sampling starts, for a site that no pattern matches and a pattern that matches
-        no site.
-    :raises TypeError: for a setting that there is not.
+    :raises ValueError: for a setting out of range or an empty partition; when sampling
+        starts, for a site that no pattern matches or a pattern that matches no site.
+    :raises TypeError: for an unknown setting.
 
     **Example**
 

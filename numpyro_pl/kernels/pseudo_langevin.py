@@ -19,8 +19,8 @@ class PseudoLangevin(LangevinKernel):
     Minibatch Langevin dynamics whose minibatch noise is a measured share of the
     thermostat's noise (pseudo-Langevin, arXiv:2603.15367). There is no step size to
     tune: warmup measures the noise and the curvature and sets a mass for every
-    coordinate. There is no Metropolis test; the kinetic temperature tells whether the
-    chain is right.
+    coordinate. There is no Metropolis test; the kinetic temperature shows whether the
+    chain samples correctly.
 
     Minibatches come from the model's own `plate(..., subsample_size=B)`. A model
     without one is sampled by full-batch Langevin dynamics with the same kernel.
@@ -34,8 +34,8 @@ class PseudoLangevin(LangevinKernel):
     :param float noise_fraction: share of the thermostat's noise that the minibatches
         may supply, in (0, 1]. Smaller is more accurate and slower: the chain forgets
         its past in about `1 / (2 * noise_fraction)` passes over the data.
-    :param float friction: friction per step, a number; a step keeps `exp(-friction)` of
-        the momentum.
+    :param float friction: friction per step, dimensionless; a step keeps
+        `exp(-friction)` of the momentum.
     :param float temperature: temperature T of the target `exp(-U / T)`; 1 is the
         posterior.
     :param float max_frequency: bound on the frequency of every mode, in radians per
@@ -44,9 +44,9 @@ class PseudoLangevin(LangevinKernel):
     :param settings: settings of every kernel, see
         :class:`~numpyro_pl.kernels.settings.KernelSettings`: `increments`,
         `init_strategy`, `full_potential`, `variance_rate`.
-    :raises ValueError: where a setting is out of its range, or neither or both of
+    :raises ValueError: if a setting is out of range, or neither or both of
         `model` and `potential_fn` are given.
-    :raises TypeError: for a setting that there is not.
+    :raises TypeError: for an unknown setting.
 
     **Example**
 
@@ -91,7 +91,7 @@ class PseudoLangevin(LangevinKernel):
         settings = {"num_steps": num_steps, **settings}
         kind = settings_of(type(self).__name__, KernelSettings, settings)
         super().__init__(model, potential_fn, kind)
-        # Dynamics take None for the kernel's value; there is no other here.
+        # To the dynamics None means the kernel's value; these are the kernel's values.
         self.dynamics = PseudoLangevinDynamics(
             check_unit_interval("noise_fraction", noise_fraction),
             friction,

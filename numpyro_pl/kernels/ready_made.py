@@ -5,7 +5,7 @@
 Ready-made partitions: AdLaLa, LOL and multi-layer Langevin (arXiv:1908.11843), and the
 one-group cases SGLD, SGHMC and SGNHT.
 
-All take, beside what their signatures name, the settings of
+Besides the arguments in their signatures, all take the settings of
 :class:`~numpyro_pl.kernels.settings.PartitionSettings`.
 """
 
@@ -28,7 +28,7 @@ PUBLISHED_STEP = 0.25
 
 
 class _FirstLayerKernel(PartitionKernel):
-    """A partition in the first layer of a network and the others."""
+    """A partition into the first layer of a network and the others."""
 
     def __init__(
         self,
@@ -68,8 +68,8 @@ class AdLaLa(_FirstLayerKernel):
     arXiv:1908.11843), with the step size, frictions and couplings of the paper.
 
     The thermostat differs from the paper's: it is driven by the temperature of the
-    positions, see :class:`~numpyro_pl.dynamics.AdaptiveLangevin`. `published=True`
-    gives the paper's.
+    positions, see :class:`~numpyro_pl.dynamics.AdaptiveLangevin`. `published=True` uses
+    the paper's.
 
     :param model: a NumPyro model.
     :param str first_layer: pattern over site names for the first layer, see
@@ -84,9 +84,9 @@ class AdLaLa(_FirstLayerKernel):
     :param settings: settings of :class:`PartitionedLangevin`, among them `step_size`
         (step length h, in units of time where the potential is `U / N`; default 0.25;
         None lets warmup set it) and `num_steps` (default one pass over the data).
-    :raises ValueError: for a setting out of its range; where the first layer cannot be
-        told from the names of the sites.
-    :raises TypeError: for a setting that there is not.
+    :raises ValueError: for a setting out of range; if the first layer is not clear
+        from the names of the sites.
+    :raises TypeError: for an unknown setting.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class MultilayerLangevin(PartitionedLangevin):
         for key, dynamics in self.partition.items():
             if not isinstance(dynamics, Langevin):
                 raise ValueError(
-                    f"MultilayerLangevin takes Langevin dynamics alone, but {key!r} "
+                    f"MultilayerLangevin takes only Langevin dynamics, but {key!r} "
                     f"has {dynamics!r}: use PartitionedLangevin for mixed partitions."
                 )
 

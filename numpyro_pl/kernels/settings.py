@@ -32,11 +32,11 @@ class KernelSettings:
         (Gaussian up to 10,000 coordinates).
     :param callable init_strategy: NumPyro's per-site initialization.
     :param bool full_potential: evaluate `potential_energy` on the full data at every
-        draw (one forward pass); False takes a minibatch estimate, for many draws per
+        draw (one forward pass); False uses a minibatch estimate, for many draws per
         pass.
     :param float variance_rate: weight per step of the newest value in the running noise
         variance, in (0, 1].
-    :raises ValueError: where a setting is out of its range.
+    :raises ValueError: if a setting is out of range.
     """
 
     num_steps: int | None = None
@@ -63,8 +63,8 @@ class KernelSettings:
 @dataclass(frozen=True)
 class PartitionSettings(KernelSettings):
     """
-    Settings of every partitioned kernel: those of :class:`KernelSettings`, and what
-    holds for groups that have no setting of their own.
+    Settings of every partitioned kernel: those of :class:`KernelSettings`, and defaults
+    for groups without settings of their own.
 
     :param float step_size: step length h, in units of time where the potential is
         `U / N`. None: the warmup sets it, from the largest curvature frequency and from
@@ -87,7 +87,7 @@ class PartitionSettings(KernelSettings):
         check_positive("max_frequency", self.max_frequency, below=2.0)
 
     def group_defaults(self, data_size: float) -> KernelDefaults:
-        """What groups without a setting of their own take."""
+        """Defaults for groups without settings of their own."""
         return KernelDefaults(
             data_size, self.step_size, self.noise_fraction, self.max_frequency
         )
@@ -109,7 +109,7 @@ def settings_of(
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise TypeError(
-            f"{kernel} has no setting {', '.join(map(repr, unknown))}. Beside those in "
-            f"its signature it takes {', '.join(known)}."
+            f"{kernel} has no setting {', '.join(map(repr, unknown))}. Besides those "
+            f"in its signature it takes {', '.join(known)}."
         )
     return kind(**settings)

@@ -1,7 +1,7 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where a chain starts: initial values, and what is checked there."""
+"""Where a chain starts: initial values, and the checks made there."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,10 +27,10 @@ def initial_position(
     init_strategy: Callable,
 ) -> Tree:
     """
-    Unconstrained initial values by a strategy of NumPyro, a batch of them for many
+    Unconstrained initial values from a NumPyro strategy; a batch of them for a batch of
     keys.
 
-    :raises ValueError: where there is no model to start from.
+    :raises ValueError: if there is no model to start from.
     """
     search = map_search_of(init_strategy)
     if search is not None and model is not None:

@@ -17,14 +17,14 @@ from numpyro_pl.trees.increments import Increments
 __all__ = ["LangevinState", "first_state"]
 
 SHARED = 1_000
-"""Entries, for each chain, from which an array that means nothing yet is replaced by
-one that is there."""
+"""Arrays with at least this many entries per chain are shared in the state before the
+first draw, where they hold no meaningful values yet."""
 
 
 class LangevinState(NamedTuple):
     """
-    State of a chain. What is "by group" is a tuple with an entry for each group of the
-    kernel's partition, in a form that only the dynamics of the group knows.
+    State of a chain. A field "by group" is a tuple with an entry for each group of the
+    kernel's partition, in a form that only the group's dynamics knows.
 
     - **i** - number of draws made, warmup included.
     - **z** - the draw: unconstrained latent values, a tree like the position.
@@ -39,7 +39,7 @@ class LangevinState(NamedTuple):
     - **thermostat** - friction variable of adaptive Langevin dynamics, in units of
       inverse time, 0 for others. A scalar for one group, else an array.
     - **potential_energy** - potential at `z` in nats, on the full data unless the
-      kernel was told otherwise; ArviZ stores its negative as `lp`.
+      kernel's `full_potential` is False; ArviZ stores its negative as `lp`.
     - **kinetic_temperature** - mean kinetic temperature over the draw's steps; its
       expectation is the target temperature. A scalar for one group, else an array.
     - **mean_kinetic_temperature** - its running mean since the end of warmup.
@@ -47,9 +47,9 @@ class LangevinState(NamedTuple):
       supplied. A scalar for one group, else an array.
     - **noise_eigenvalue** - largest eigenvalue of the noise covariance in units of the
       thermostat's noise, measured at the end of warmup.
-    - **diverging** - whether the draw was thrown away because it was not finite or a
-      runaway (the chain goes on from the draw before with a fresh momentum).
-    - **num_divergences** - their number since the end of warmup.
+    - **diverging** - whether the draw was discarded because it was not finite or far
+      too hot (the chain goes on from the previous draw with a fresh momentum).
+    - **num_divergences** - number of divergences since the end of warmup.
     - **rng_key** - key of the next draw.
     """
 
@@ -71,10 +71,11 @@ class LangevinState(NamedTuple):
 
     def sharing_arrays(self, num_chains: int) -> "LangevinState":
         """
-        The state before the first draw with the draw's arrays in place of momenta,
+        The state before the first draw, with the arrays of `z` in place of momenta,
         scales and variances, which the first draw sets. `MCMC` keeps this state for the
-        whole run: it would hold three more arrays of the size of the parameters.
-        Small arrays stay: a thermostat has a value from the start.
+        whole run, and would otherwise hold three more arrays of the size of the
+        parameters. Small arrays are not replaced: a thermostat has a value from the
+        start.
         """
         known = {(x.shape, x.dtype): x for x in jax.tree.leaves(self.z)}
 
@@ -94,8 +95,8 @@ def first_state(
     dynamics: Partition, layout: Layout, rng_key: jax.Array, z: Tree, potential_energy
 ) -> LangevinState:
     """
-    The state before the first draw, which begins with an event of the warmup. Its
-    scales are ones: they only have their shapes.
+    The state before the first draw. That draw begins with an event of the warmup, so
+    the scales here are ones; only their shapes matter.
     """
     dtype = jnp.result_type(*jax.tree.leaves(z))
     position = layout.pack(z)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-One draw of one chain: adapt in warmup, advance by many steps, evaluate, judge, keep or
-go back, record.
+One draw of one chain: adapt in warmup, advance by many steps, evaluate the potential,
+check for a divergence, keep the draw or go back, record.
 """
 
 from functools import partial
@@ -36,7 +36,7 @@ from numpyro_pl.warmup.pooling import ManyChains, OneChain
 __all__ = ["Run", "next_state"]
 
 HOT = 100.0
-"""A draw this many times hotter than the target, kinetically, has diverged."""
+"""A draw whose kinetic temperature is this many times the target has diverged."""
 
 CHAINS = "chains"
 """Name of the axis of vectorized chains."""
@@ -47,7 +47,7 @@ MEASURE_EVERY = 8
 
 class Run(NamedTuple):
     """
-    All that a draw depends on beside the state.
+    All that a draw depends on besides the state.
 
     - **binding** - the target.
     - **data** - the data.
@@ -97,7 +97,7 @@ class _Moved(NamedTuple):
     kinetic_temperature: jax.Array
 
     def has_diverged(self, limit: jax.Array) -> jax.Array:
-        """Whether a value is not finite, or a group hotter than its limit."""
+        """Whether a value is not finite or a group is hotter than its limit."""
         finite = jnp.isfinite(self.potential_energy)
         position, momentum, _ = self.phase
         for leaf in jax.tree.leaves((position, momentum, self.kinetic_temperature)):
@@ -113,7 +113,7 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
     :param LangevinState state: state of the chain.
     :param bool batched: whether the state has a leading axis of chains.
     """
-    # All chains are at the same draw; a condition without chain axis keeps the chains
+    # All chains are at the same draw; a condition without a chain axis keeps the chains
     # from adapting at every draw.
     i = state.i.reshape(-1)[0]
     events = jnp.asarray(schedule.event_draws(run.num_warmup))
@@ -131,7 +131,7 @@ def _draw(run: Run, i, state: LangevinState) -> LangevinState:
     phase, temperature = _advance(run, i, dynamics, state, key_steps)
     z = run.layout.unpack(phase.position)
     moved = _Moved(z, phase, run.potential_energy(key_energy, z), temperature)
-    # Far from the typical set a chain may be as hot as it is on its way down.
+    # Before it reaches the typical set, a chain may be arbitrarily hot.
     limit = jnp.where(run.burning_in(i), jnp.inf, HOT) * state.temperature
     state = state._replace(diverging=moved.has_diverged(limit), rng_key=key_next)
     state = _keep_or_go_back(run, i, dynamics, state, moved, key_fresh)
@@ -144,8 +144,8 @@ def _advance(
     gradient = run.gradient()
     if not dynamics.tracks_noise:
         gradient = gradient._replace(halves=None)
-    # After the adaptation: the first update needs nothing of it, and would be made, and
-    # kept, before it.
+    # Forced after the adaptation: the first update does not depend on it, and would
+    # otherwise be computed earlier and held.
     position = computed_after(run.layout.pack(state.z), state.scales)
     every_step = gradient.always_halves or not is_large(state.z)
     trajectory = Trajectory(
@@ -167,9 +167,9 @@ def _keep_or_go_back(
     rng_key: jax.Array,
 ) -> LangevinState:
     """
-    The chain where it has come, or, if it has diverged, where it was, with a fresh
-    momentum. In warmup a divergence says that the steps are too long; afterwards they
-    are fixed.
+    The chain at its new position or, if it has diverged, at its previous one with a
+    fresh momentum. In warmup a divergence means that the steps are too long, and
+    shortens them; afterwards they are fixed.
     """
     diverging = state.diverging
     shrink = jnp.where(diverging & (i < run.num_warmup), 0.25, 1.0)
@@ -184,7 +184,8 @@ def _keep_or_go_back(
         increments = Increments(kind, rng_key)
         return dynamics.draw_momentum(increments, scales, like, state.momentum)
 
-    # Not kept from before the draw: that would hold one more array for all of it.
+    # Bounded, not restored: keeping the old variance would hold one more array during
+    # the whole draw.
     def bounded():
         return dynamics.bounded_variance(scales, moved.phase.noise_variance)
 
@@ -199,7 +200,7 @@ def _keep_or_go_back(
 
 
 def _record(run: Run, i, dynamics: Partition, state: LangevinState) -> LangevinState:
-    """What is read off the chain after the draw."""
+    """The state with the fields that are recorded after the draw."""
     warming = i < run.num_warmup
     num_draws = jnp.maximum(i + 1 - run.num_warmup, 1)
     mean = state.mean_kinetic_temperature
@@ -230,7 +231,8 @@ def _adapt(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinState
     scales, noise_variance = adapt(
         key_adapt, dynamics, gradient, position, state.noise_variance, event
     )
-    # At the last event, and before there is a momentum, to whose memory it is welcome.
+    # Only at the last event, and before the momentum is drawn, so that the two do not
+    # need memory at the same time.
     eigenvalue = lax.cond(
         i == schedule.last_event(run.num_warmup),
         lambda: noise_eigenvalue(key_noise, dynamics, gradient, position, scales),

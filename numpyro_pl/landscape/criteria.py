@@ -50,7 +50,7 @@ class Criterion(NamedTuple):
     A stabilization criterion and what it was computed from.
 
     - **value** - in squared units of the loss, or in its units for `delta1`.
-    - **standard_error** - of the Monte Carlo average; 0 where there is none.
+    - **standard_error** - of the Monte Carlo average; 0 if there is none.
     - **a** - the signed increment at the parameters.
     - **c** - its gradient in the subspace, shape (D,); None where not computed.
     - **B** - its Hessian in the subspace, shape (D, D); None where not computed.
@@ -192,7 +192,7 @@ def delta2_subspace(
       each sample.
 
     The first two compare their model with the true increment at a few z (the stage
-    `check`) and warn where it is off by more than 5 %: see :func:`quadratic_validity`.
+    `check`) and warn if it is off by more than 5 %: see :func:`quadratic_validity`.
 
     :param Solution solution: loss, parameters w and data of m examples.
     :param int k: examples in the mean, `1 <= k < m`; example k is the one added.

@@ -45,7 +45,7 @@ class CurveBudget(NamedTuple):
 
 
 DEFAULT_BUDGET = CurveBudget()
-"""The budget of :func:`stabilization_curve` where none is given."""
+"""The default budget of :func:`stabilization_curve`."""
 
 
 class Slope(NamedTuple):

@@ -47,7 +47,8 @@ class Eigenspace(NamedTuple):
       leading axis of length dim.
     - **residuals** - shape (dim,): norms of `H v - lambda v`, from products computed
       after the solver returned. An eigenvalue is off by at most its residual.
-    - **num_products** - Hessian-vector products, with those for the residuals.
+    - **num_products** - number of Hessian-vector products, including those for the
+      residuals.
     """
 
     eigenvalues: jax.Array
@@ -136,8 +137,8 @@ def _arpack(product, n, solver: _Solver, rng_key):
     start = np.asarray(random.rademacher(rng_key, (n,), jnp.int8))
     scale = _spectrum_scale(product, start)
     # ARPACK stops each pair at a residual of tol times its own eigenvalue, which
-    # rounding puts out of reach where that is nearly zero. Adding the scale of the
-    # spectrum leaves the vectors alone and makes the rule relative to that scale.
+    # rounding makes impossible if that eigenvalue is nearly zero. Adding the scale of
+    # the spectrum leaves the vectors alone and makes the rule relative to that scale.
     operator = LinearOperator(
         (n, n),
         matvec=lambda v: product(v.ravel()) + scale * v.ravel(),
@@ -156,7 +157,7 @@ def _arpack(product, n, solver: _Solver, rng_key):
             )
         except ArpackNoConvergence:
             # It drops the pairs that did not converge, so ask for less; the residuals
-            # say afterwards what was reached.
+            # show afterwards what was reached.
             continue
         return vectors[:, ::-1]
     raise RuntimeError(
@@ -201,12 +202,12 @@ def _solve(problem: Problem, rng_key: jax.Array, solver: _Solver) -> Eigenspace:
 
 def check_eigenspace(eigenspace: Eigenspace | int, params: Tree) -> int:
     """
-    Check that an eigenspace, given or yet to be computed, belongs to `params`.
+    Check that an eigenspace, given or still to be computed, fits `params`.
 
     :param eigenspace: an :class:`Eigenspace`, or the dimension D of one.
     :param params: tree of arrays.
     :return: its dimension.
-    :raises ValueError: where its vectors have other shapes than `params`, or D is not
+    :raises ValueError: if its vectors have other shapes than `params`, or D is not
         from 1 to the number of parameters.
     """
     if isinstance(eigenspace, Eigenspace):
@@ -240,12 +241,12 @@ def eigenspace_of(
     tol: float = TOL,
 ) -> Eigenspace:
     """
-    The eigenspace given, or the one of the Hessian of this mean loss.
+    The given eigenspace, or the one of the Hessian of this mean loss.
 
     :param eigenspace: an :class:`Eigenspace`, which is returned, or a dimension.
     :param rng_key: a PRNG key.
     :param float tol: see :func:`top_eigenspace`.
-    :raises ValueError: where it does not belong to the parameters.
+    :raises ValueError: if it does not fit the parameters.
     """
     dim = check_eigenspace(eigenspace, problem.params)
     if isinstance(eigenspace, Eigenspace):
@@ -276,13 +277,12 @@ def top_eigenspace(
     :param rng_key: a PRNG key for the starting vector.
     :param float tol: largest residual, relative to the largest eigenvalue. In single
         precision 1e-5 is about the smallest that can be reached.
-    :param int basis_size: Lanczos vectors between restarts, a third more than `dim`
-        by default. More take fewer products where eigenvalues lie close together, and
-        `dim + 2` take the least memory.
+    :param int basis_size: Lanczos vectors between restarts, a third more than `dim` by
+        default. A larger basis takes fewer products if eigenvalues lie close together;
+        `dim + 2` takes the least memory.
     :param int max_restarts: bound on the number of restarts.
-    :return: :class:`Eigenspace`. A warning gives the residuals where they exceed `tol`.
-    :raises ValueError: on arguments that do not fit each other, and where a product is
-        not finite.
+    :return: :class:`Eigenspace`. A warning gives the residuals if they exceed `tol`.
+    :raises ValueError: if arguments do not fit each other, or a product is not finite.
     """
     problem = solution.first(k, num_next=0)
     solver = _Solver(

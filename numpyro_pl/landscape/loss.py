@@ -47,8 +47,8 @@ GRADIENT_NUMBERS = 2**24
 class Problem:
     """
     The mean loss `L_k` over the first k examples of an ordering: a pytree, which jitted
-    functions take whole. `order` and `k` are traced, so that a curve over k and over
-    orderings compiles once.
+    functions take as one argument. `order` and `k` are traced, so that a curve over k
+    and over orderings compiles once.
 
     :param loss: the per-example loss, as a pytree.
     :param params: tree of arrays.
@@ -75,7 +75,7 @@ class Problem:
 
 
 def timed(fn: Callable, *args, **kwargs):
-    """Result of `fn` when it is ready, and the seconds it took."""
+    """The result of `fn`, computed in full, and the seconds it took."""
     start = time.perf_counter()
     result = jax.block_until_ready(fn(*args, **kwargs))
     return result, time.perf_counter() - start
@@ -92,8 +92,8 @@ def sum_over_examples(fn: Callable[[Tree, jax.Array], Tree], problem: Problem) -
 
     def chunk(i):
         position = i * chunk_size + jnp.arange(chunk_size)
-        # Positions past the end repeat the last example. The next ones, with a weight
-        # of zero, would spread a NaN that they might hold.
+        # Positions past the end repeat the last example. The examples after it, even
+        # with a weight of zero, would spread any NaN that they hold.
         rows = row(problem.data, problem.order[jnp.minimum(position, k - 1)])
         return fn(rows, position < k)
 
@@ -154,7 +154,7 @@ def _shifted(params: Tree, directions: Tree, z: jax.Array) -> Tree:
 @jax.jit
 def losses_of_all(problem: Problem, rng_keys: jax.Array, sigma) -> jax.Array:
     """
-    Loss of all m examples, as they come in the data, at `params + sigma xi` for each
+    Loss of all m examples, in the order of the data, at `params + sigma xi` for each
     key: shape (len(rng_keys), m).
     """
     m = problem.order.shape[0]

@@ -18,7 +18,7 @@ __all__ = ["from_model"]
 
 
 class _Plate(NamedTuple):
-    """The plate whose rows are the examples; `indexed` where it is subsampled."""
+    """The plate whose rows are the examples; `indexed` if it is subsampled."""
 
     name: str
     size: int
@@ -37,7 +37,7 @@ def _choose_plate(
     long as an array argument.
 
     :param lengths: lengths of the model's array arguments.
-    :raises ValueError: where there is no such plate, or more than one.
+    :raises ValueError: if there is no such plate, or more than one.
     """
     if len(subsampled) > 1:
         raise ValueError(
@@ -69,8 +69,8 @@ def _observed_in(
     """
     Names of the observed sites in the plate.
 
-    :raises ValueError: where there are none, where latent sites lie in the plate, or
-        where observed ones outside do not count as prior.
+    :raises ValueError: if there are none, if latent sites lie in the plate, or if
+        observed ones outside do not count as prior.
     """
     with_data = [name for name, site in sites.items() if site.observed]
     observed = tuple(name for name in with_data if plate in sites[name].plates)
@@ -89,7 +89,7 @@ def _observed_in(
     if outside and not include_prior:
         raise ValueError(
             f"observed sites {outside} lie outside the plate '{plate}': their "
-            "likelihood is no sum over its rows. Move them in, or count them as "
+            "likelihood is not a sum over its rows. Move them in, or count them as "
             "prior by include_prior=True."
         )
     return observed
@@ -104,10 +104,10 @@ def from_model(
         loss, data = from_model(model, X, y)
         delta1(Solution(loss, params, data), k=100)
 
-    The examples are the rows of the model's subsampled plate, all of them. Where no
-    plate is subsampled they are the rows of the plate that holds the likelihood, and
-    each array argument of that length must have them along its leading axis. `params`
-    are the *unconstrained* latent values, as in a kernel's state; see
+    The examples are the rows of the model's subsampled plate, all of them. If no plate
+    is subsampled, they are the rows of the plate that holds the likelihood, and each
+    array argument of that length must have them along its leading axis. `params` are
+    the *unconstrained* latent values, as in a kernel's state; see
     :meth:`ModelLoss.unconstrain <numpyro_pl.model.per_example.ModelLoss.unconstrain>`
     for others.
 
@@ -118,7 +118,7 @@ def from_model(
         potential energy. Factors outside the plate count as prior.
     :param kwargs: keyword arguments of the model.
     :return: (:class:`~numpyro_pl.model.per_example.ModelLoss`, data).
-    :raises ValueError: where latent sites lie in the data's plate, likelihood lies
+    :raises ValueError: if latent sites lie in the data's plate, likelihood lies
         outside it, or there is no single such plate.
     """
     leaves, treedef = jax.tree.flatten((args, kwargs))
@@ -157,7 +157,7 @@ def from_model(
 
 
 def _check_slices(loss: ModelLoss, data: Tree, plate: _Plate) -> None:
-    """:raises ValueError: where fewer rows do not give the model a shorter plate."""
+    """:raises ValueError: if fewer rows do not give the model a shorter plate."""
     few = max(plate.size // 2, 1) if plate.size > 1 else 2
     part = jax.tree.map(lambda x: jnp.resize(x, (few, *x.shape[1:])), data)
     reason: Exception | str = ""

@@ -19,8 +19,8 @@ __all__ = ["Solution"]
 @dataclass(frozen=True, eq=False)
 class Solution:
     """
-    A trained solution: its loss, parameters and data. The three are checked here, on
-    shapes alone, without evaluating the loss.
+    A trained solution: its loss, parameters and data. All three are checked here, by
+    their shapes, without evaluating the loss.
 
     :param per_example_loss: function of (params, data) that returns the loss of each
         example, shape (m,). It is called on any number of rows of the data.
@@ -28,7 +28,7 @@ class Solution:
         minimum.
     :param data: tree of arrays with m examples along the leading axis.
     :param int chunk_size: examples evaluated at a time: bounds memory, not accuracy.
-    :raises ValueError: where `params` or `data` have other shapes or types, or the loss
+    :raises ValueError: if `params` or `data` have wrong shapes or types, or the loss
         does not return one value for each example.
     """
 
@@ -71,9 +71,9 @@ class Solution:
         The mean loss over the first k examples.
 
         :param int k: examples in the mean.
-        :param order: permutation of the examples; as they come by default.
+        :param order: permutation of the examples; by default the order of the data.
         :param int num_next: examples needed after the first k.
-        :raises ValueError: where there are too few examples.
+        :raises ValueError: if there are too few examples.
         """
         if order is None:
             order = jnp.arange(self.num_examples)
@@ -122,7 +122,7 @@ def _check_data(data: Tree) -> None:
 
 
 def _check_loss(per_example_loss: Loss, params: Tree, data: Tree) -> None:
-    # Three rows tell a value per example from a scalar and from a mean kept as (1,).
+    # Three rows distinguish a value per example from a scalar and a mean kept as (1,).
     rows = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((3, *jnp.shape(x)[1:]), jnp.result_type(x)), data
     )

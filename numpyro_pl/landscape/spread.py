@@ -53,7 +53,7 @@ class CriterionOverDraws(NamedTuple):
     A criterion over posterior draws.
 
     - **values** - one for each draw, shape (num_draws,).
-    - **standard_errors** - of each (Monte Carlo), shape (num_draws,).
+    - **standard_errors** - Monte Carlo standard error of each, shape (num_draws,).
     - **mean**, **standard_deviation** - over draws.
     - **quantiles** - over draws, at 5, 50 and 95 %.
     """
@@ -133,7 +133,7 @@ def delta2_over_draws(
 
     :param per_example_loss: see :class:`Solution`.
     :param draws: parameters with a leading axis of draws, chains merged; unconstrained
-        where the loss is from :func:`from_model`.
+        if the loss is from :func:`from_model`.
     :param data: tree of arrays with m examples along the leading axis.
     :param int k: examples in the mean, `1 <= k < m`; example k is the one added.
     :param rng_key: a PRNG key.
@@ -143,7 +143,7 @@ def delta2_over_draws(
         `estimator`, `num_samples`). All draws share an :class:`Eigenspace`; with a
         dimension each has its own.
     :return: :class:`CriterionOverDraws`.
-    :raises ValueError: where `draws` have no common leading axis, and as for
+    :raises ValueError: if `draws` have no common leading axis, and as for
         :func:`delta2_subspace`.
     """
     lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(draws)}

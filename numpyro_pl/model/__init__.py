@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The only place that knows NumPyro's handlers: models on rows of their data, their sites,
-and potentials as functions of a position and of rows.
+The only subpackage that knows NumPyro's handlers: models on rows of their data, their
+sites, and potentials as functions of a position and of rows.
 """

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The arguments of a model in compiled programs: arrays are inputs of the program, all
-else is part of it.
+The arguments of a model in compiled programs: arrays are inputs of the program,
+everything else is part of it.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ __all__ = ["ArgumentPrograms", "accepts_tracers", "data_signature"]
 
 
 class _Same:
-    """An object that cannot be hashed, told from others by its identity."""
+    """An object that cannot be hashed, compared by identity."""
 
     def __init__(self, value: Any):
-        # Held, so that its address cannot come to belong to another object.
+        # Held, so that its address cannot be reused for another object.
         self.value = value
 
     def __eq__(self, other):
@@ -35,7 +35,7 @@ class _Same:
 def data_signature(data: Data) -> Any:
     """
     Hashable description of a model's arguments: shapes and types of arrays, values of
-    all else. It holds no array.
+    everything else. It holds no array.
     """
     leaves, treedef = jax.tree.flatten(data)
 
@@ -53,7 +53,7 @@ def data_signature(data: Data) -> Any:
 
 
 def _split(data: Data) -> tuple[list, Callable[[list], Data]]:
-    """The arrays of the data, and the function that puts arrays in their place."""
+    """The arrays of the data, and a function that puts other arrays in their place."""
     leaves, treedef = jax.tree.flatten(data)
     arrays = [leaf for leaf in leaves if is_array(leaf)]
     # The function outlives this data set in compiled programs: it must not hold it.
@@ -86,8 +86,8 @@ class ArgumentPrograms:
     """
     Functions of a model's arguments, compiled once for arguments of one shape.
 
-    :param bool traced: whether arrays are inputs of the programs. Else they are
-        constants, and each call compiles anew.
+    :param bool traced: whether arrays are inputs of the programs. Otherwise they are
+        constants, and each call recompiles.
     """
 
     def __init__(self, traced: bool = True):
@@ -95,7 +95,7 @@ class ArgumentPrograms:
         self._programs: dict[str, Callable] = {}
 
     def prepare(self, args: tuple, kwargs: dict) -> Data:
-        """Arguments as the programs take them: NumPy arrays on the device."""
+        """Arguments as the programs take them: NumPy arrays moved to the device."""
         if not self._traced:
             return args, kwargs
         return jax.tree.map(

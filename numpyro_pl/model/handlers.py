@@ -42,9 +42,9 @@ Indices = Mapping[str, jax.Array]
 
 class _SetPlates(primitives.Messenger):
     """
-    Give subsampled plates the indices in `indices`; the ones not named there are opened
-    to their full size. `numpyro.handlers.substitute` would warn here, because it leaves
-    the plate's own `subsample_size` as it is.
+    Give subsampled plates the indices in `indices`; all other subsampled plates are
+    opened to their full size. `numpyro.handlers.substitute` would warn here, because it
+    leaves the plate's own `subsample_size` as it is.
     """
 
     def __init__(self, fn=None, indices: Indices | None = None):
@@ -117,8 +117,8 @@ def open_plates(model: Callable, *args, **kwargs) -> Any:
 class FullDataModel:
     """
     A model with every subsampled plate opened to its full size: what ArviZ,
-    `Predictive` and the log-likelihood should see. Calls like the model itself and
-    pickles with it.
+    `Predictive` and the log-likelihood should see. It is called like the model, and can
+    be pickled if the model can.
 
     :param model: a NumPyro model.
     """
@@ -136,8 +136,8 @@ class FullDataModel:
 class IndexedModel:
     """
     A model whose subsampled plates take their indices from the reserved keyword
-    :data:`INDICES_KWARG`, a dict of index arrays by plate name. Plates that it does not
-    name are opened to their full size.
+    :data:`INDICES_KWARG`, a dict of index arrays by plate name. All other subsampled
+    plates are opened to their full size.
 
     :param model: a NumPyro model.
     """
@@ -189,7 +189,7 @@ def trace_of(
 
 def hide_sites(model: Callable, names: Iterable[str]) -> Callable:
     """
-    `model` whose sites `names` run but are not seen from outside.
+    `model` with the sites `names` hidden: they run but are not seen from outside.
 
     :param model: a NumPyro model.
     :param names: names of sites.
@@ -199,8 +199,7 @@ def hide_sites(model: Callable, names: Iterable[str]) -> Callable:
 
 def fix_sites(model: Callable, values: Mapping[str, Any]) -> Callable:
     """
-    `model` with constants in the place of some sites, which are then not seen from
-    outside.
+    `model` with constants in place of some sites, which are then not seen from outside.
 
     :param model: a NumPyro model.
     :param dict values: constrained values by site name.
@@ -209,5 +208,5 @@ def fix_sites(model: Callable, values: Mapping[str, Any]) -> Callable:
 
 
 def outside_model() -> AbstractContextManager:
-    """Context in which the handlers of a model that is running see no site."""
+    """Context that hides its sites from the handlers of a running model."""
     return handlers.block()

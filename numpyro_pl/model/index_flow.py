@@ -3,8 +3,8 @@
 
 """
 Where the plate indices of a model flow: which arrays they index, and which values
-depend on them. Read off the traced program, so that nothing is computed and a user's
-`y[ind]` is seen as well as a `numpyro.subsample`.
+depend on them. Read from the traced program, so nothing is computed, and a user's
+`y[ind]` is recognized as well as `numpyro.subsample`.
 """
 
 from collections.abc import Callable

@@ -25,7 +25,7 @@ __all__ = ["LossSpec", "ModelLoss"]
 
 class LossSpec(NamedTuple):
     """
-    What is fixed about a :class:`ModelLoss`: hashable, and compiled in.
+    The static part of a :class:`ModelLoss`: hashable, and compiled in.
 
     - **model** - the NumPyro model.
     - **treedef** - structure of its (args, kwargs).

@@ -34,8 +34,8 @@ class PlateSizes(dict):
         :param model: a NumPyro model.
         :param args: positional arguments of the model.
         :param kwargs: keyword arguments of the model.
-        :raises ValueError: where `subsample_size` is larger than the plate, or 1, or an
-            array has another length than its plate.
+        :raises ValueError: if `subsample_size` is 1 or larger than the plate, or if the
+            length of an array differs from that of its plate.
         """
         try:
             found = plate_arguments(model, args, kwargs)

@@ -10,8 +10,8 @@ A model that subsamples in the usual way, ::
         x = numpyro.subsample(X, event_dim=1)
         ...
 
-becomes a :class:`MinibatchPotential`: a function of the unconstrained latent values
-and of explicit plate indices, with the same function on the full data beside it.
+becomes a :class:`MinibatchPotential`: a function of the unconstrained latent values and
+of explicit plate indices, together with the same function on the full data.
 """
 
 from collections.abc import Callable
@@ -32,15 +32,17 @@ Data = tuple[tuple, dict]
 """Positional and keyword arguments of a model."""
 
 FULL_CHUNK = 2048
-"""Rows evaluated at a time on the full data: bounds memory, not accuracy. In large
-models it is a minibatch, whose activations sampling has room for."""
+"""Rows evaluated at a time on the full data: this bounds memory and does not affect
+accuracy. Large models use the minibatch size, since sampling already has room for its
+activations."""
 
 
 def _below(words: jax.Array, size: int) -> jax.Array:
     """
-    Random words to random integers below `size`: the high word of `words * size`, in
-    16-bit pieces. One random word a row where `random.randint` takes two and more; rows
-    differ in probability by a relative `size / 2^32` at most.
+    Turn random words into random integers below `size`: the high word of
+    `words * size`, in 16-bit pieces. This takes one random word per row;
+    `random.randint` takes two or more. The probabilities of rows differ by at most a
+    relative `size / 2^32`.
     """
     low, high = jnp.uint32(size & 0xFFFF), jnp.uint32(size >> 16)
     w_low, w_high = words & 0xFFFF, words >> 16
@@ -79,8 +81,8 @@ class MinibatchPotential:
 
     def draw_indices(self, rng_key, num: int) -> dict[str, jax.Array]:
         """
-        Draw `num` minibatches of rows with replacement, so that no pass over N is made
-        and the halves of a minibatch are independent.
+        Draw `num` minibatches of rows with replacement, so that no pass over all N rows
+        is needed and the halves of a minibatch are independent.
 
         :param rng_key: a PRNG key.
         :param int num: number of minibatches.
@@ -161,7 +163,8 @@ class MinibatchPotential:
 
     def first_position(self, rng_key, data: Data, init_strategy: Callable) -> Tree:
         """
-        Unconstrained initial values by a strategy of NumPyro; a batch for many keys.
+        Unconstrained initial values from a NumPyro strategy; a batch for a batch of
+        keys.
 
         :param rng_key: a PRNG key, or a batch of them.
         """
@@ -239,7 +242,7 @@ class PlainPotential:
         )
 
     def constrain_fn(self, data: Data, skip=()) -> Callable[[Tree], Tree]:
-        """Draws as they are."""
+        """The identity: draws stay as they are."""
         return _as_it_is
 
 

@@ -33,7 +33,7 @@ class Site(NamedTuple):
     A sample site.
 
     - **observed** - whether it has data.
-    - **discrete** - whether its support is.
+    - **discrete** - whether its support is discrete.
     - **plates** - sizes of the plates around it, as traced, by name.
     """
 
@@ -139,8 +139,8 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
 
     :param model: a NumPyro model.
     :param PlateSizes plates: its subsampled plates.
-    :raises ValueError: for latent sites that :func:`check_latent_sites` refuses, and
-        for arrays whose length is not their plate's.
+    :raises ValueError: for latent sites that :func:`check_latent_sites` rejects, and
+        for arrays whose length differs from that of their plate.
     """
     sites: dict[str, Site] = {}
     indexed = IndexedModel(model)
@@ -190,7 +190,7 @@ def _check_lengths(flow: IndexFlow, plates: PlateSizes) -> None:
 def describe_non_finite(args, kwargs) -> str | None:
     """
     Say where NaN or infinite values are in the arguments of a model, or return None.
-    Works on concrete arrays alone; traced ones are passed over.
+    Only concrete arrays are checked; traced ones are skipped.
     """
     found = []
     paths = jax.tree_util.tree_flatten_with_path((tuple(args), dict(kwargs)))[0]

@@ -29,7 +29,7 @@ class AverageIteratesState(NamedTuple):
     State of :func:`average_iterates`.
 
     - **step** - number of iterates averaged.
-    - **average** - their average, a tree like the parameters.
+    - **average** - the average of the iterates, a tree like the parameters.
     """
 
     step: jax.Array
@@ -37,7 +37,7 @@ class AverageIteratesState(NamedTuple):
 
 
 def _concrete(value) -> float | None:
-    """The number behind `value`, or None where it is known only at run time."""
+    """The number behind `value`, or None if it is known only at run time."""
     if is_traced(value) or callable(value):
         return None
     return float(value) if np.ndim(value) == 0 else None
@@ -45,7 +45,7 @@ def _concrete(value) -> float | None:
 
 def check_range(name: str, value, ok: Callable[[float], bool], remedy: str) -> None:
     """
-    Refuse a setting that is out of range, where it is known.
+    Reject a setting that is out of range, if its value is known.
 
     :raises ValueError: naming the setting, its value and the remedy.
     """
@@ -67,7 +67,7 @@ def average_iterates(decay: float | jax.Array) -> optax.GradientTransformation:
     with :func:`averaged_params`.
 
     :param decay: weight `beta` in [0, 1) of the past.
-    :raises ValueError: where `decay` is outside [0, 1), or where `update` is called
+    :raises ValueError: if `decay` is outside [0, 1), or if `update` is called
         without `params`.
     """
     check_range("decay", decay, lambda v: 0 <= v < 1, "It must be in [0, 1).")
@@ -101,7 +101,7 @@ def averaged_params(opt_state: Tree) -> Tree:
     :param opt_state: state of an optimizer, however nested. Before the first step the
         average is zero.
     :return: a tree like the parameters.
-    :raises ValueError: where `opt_state` holds no average, or several.
+    :raises ValueError: if `opt_state` holds no average, or several.
     """
 
     def is_average(x):

@@ -46,12 +46,12 @@ class MAPResult:
     def init_params(self, num_chains: int = 1) -> dict[str, jax.Array]:
         """
         Initial values for `MCMC.run(..., init_params=...)`, one MAP per chain: with a
-        leading chain axis for several chains and without one for a single chain,
-        as NumPyro wants it. Where there are more starts than chains, those with the
-        lowest objective are taken, in the order of the starts.
+        leading chain axis for several chains and without one for a single chain, as
+        NumPyro expects. If there are more starts than chains, those with the lowest
+        objective are taken, in the order of the starts.
 
         :param int num_chains: number of chains.
-        :raises ValueError: where fewer starts than chains ended well.
+        :raises ValueError: if fewer starts than chains ended well.
         """
         good = np.flatnonzero((self.failed_at < 0) & np.isfinite(self.objective))
         if not 1 <= num_chains <= len(good):
@@ -82,13 +82,13 @@ def find_map(
     Maximum a posteriori values of a model's latent sites by NumPyro's `SVI` with an
     `AutoDelta` guide, on the model's own minibatches (its plates with
     `subsample_size`), from many starts at once. Rows are drawn with replacement. The
-    result starts chains::
+    result can start chains::
 
         result = find_map(random.key(0), model, x, y, num_starts=4)
         mcmc = MCMC(kernel, num_warmup=..., num_samples=..., num_chains=4)
         mcmc.run(random.key(1), x, y, init_params=result.init_params(4))
 
-    The mode is that of the density of the *constrained* values, without the Jacobian of
+    This is the mode of the density of the *constrained* values, without the Jacobian of
     the unconstrained space, as usual for a MAP. `param` sites of the model stay at
     their initial values, as in NumPyro's kernels.
 
@@ -101,13 +101,13 @@ random_scaled_sgdm`) get a stream per start.
     :param int num_steps: steps of each start.
     :param int num_starts: number of starts, advanced together by `vmap`.
     :param init_strategy: where the starts come from, one of NumPyro's strategies.
-    :param bool progress_bar: whether to show one.
+    :param bool progress_bar: whether to show a progress bar.
     :param kwargs: keyword arguments of the model. One with the name of a parameter
         above needs `functools.partial(model, name=value)`.
     :return: a :class:`MAPResult`.
-    :raises ValueError: where `num_starts` or `num_steps` is below 1, or the model has
+    :raises ValueError: if `num_starts` or `num_steps` is below 1, or the model has
         no latent site, a discrete one, or one inside a subsampled plate.
-    :raises RuntimeError: where every start fails. Where some do, a `UserWarning` names
+    :raises RuntimeError: if every start fails. If only some fail, a `UserWarning` names
         them and the step, and the others go on.
     """
     check_integer("num_starts", num_starts)

@@ -22,11 +22,11 @@ __all__ = ["MAPSearch", "init_to_map", "map_search_of"]
 
 class MAPSearch:
     """
-    The search behind :func:`init_to_map`. A kernel that knows its model calls it whole,
-    `search(rng_key, model, args, kwargs)`; NumPyro's own kernels ask for one site at a
-    time.
+    The search behind :func:`init_to_map`. A kernel that knows its model runs the whole
+    search at once, `search(rng_key, model, args, kwargs)`; NumPyro's own kernels ask
+    for one site at a time.
 
-    :param model: a NumPyro model, or None where the kernel brings it.
+    :param model: a NumPyro model, or None if the kernel supplies it.
     :param tuple args: positional arguments of the model.
     :param dict kwargs: keyword arguments of the model.
     """
@@ -64,7 +64,7 @@ class MAPSearch:
         self, rng_key: jax.Array, model: Callable, args: tuple, kwargs: dict
     ) -> dict[str, jax.Array]:
         """
-        Unconstrained MAP values for one chain, or for a batch of keys one of each.
+        Unconstrained MAP values for one chain, or one set per key for a batch of keys.
 
         :param rng_key: a PRNG key or a batch of them, traced or not.
         :return: dict of arrays by site, with the batch axis of the keys if any.
@@ -82,8 +82,8 @@ class MAPSearch:
         """Constrained value for one site of a model that is being run."""
         if self.model is None:
             raise ValueError(
-                "init_to_map() without a model serves the kernels of numpyro_pl, which "
-                "bring theirs. With other kernels pass the model and its data: "
+                "init_to_map() without a model works only with the kernels of "
+                "numpyro_pl. With other kernels pass the model and its data: "
                 "init_to_map(model, *args, **kwargs)."
             )
         name = site["name"]
@@ -91,7 +91,7 @@ class MAPSearch:
         # one search: the first site of each run of the model starts it.
         if name == self._first or name not in self._pending:
             self._first = name
-            # The model that asks is running: its handlers must not see the search.
+            # The kernel's model is running: its handlers must not see the search.
             with outside_model():
                 self._pending = self._solve_params(site["kwargs"]["rng_key"])
         if name not in self._pending:
@@ -128,31 +128,31 @@ def init_to_map(
     **kwargs,
 ) -> partial:
     """
-    An `init_strategy` that starts each chain at a MAP value of its own, found by
-    :func:`find_map`'s search from the chain's own key, with sequential, parallel and
-    vectorized chains alike.
+    An `init_strategy` that starts each chain at a MAP value of its own, found by the
+    search of :func:`find_map` from the chain's own key. It works with sequential,
+    parallel and vectorized chains.
 
-    The kernels of this package bring their model and data::
+    The kernels of this package supply their model and data::
 
         kernel = PseudoLangevin(model, init_strategy=init_to_map())
 
-    NumPyro's own kernels show a strategy one site at a time, never the model, so
-    that it must be given. It may subsample where the kernel's model does not::
+    NumPyro's own kernels show a strategy one site at a time, never the model, so you
+    must pass the model. It may subsample even if the kernel's model does not::
 
         kernel = NUTS(full_model, init_strategy=init_to_map(model, x, y))
 
-    There the search runs twice for each chain, because NumPyro runs the model
+    In this case the search runs twice for each chain, because NumPyro runs the model
     once more to learn its shapes; :func:`find_map` with `init_params` avoids that.
 
-    :param model: a NumPyro model with the latent sites of the kernel's; None where the
-        kernel brings it.
+    :param model: a NumPyro model with the latent sites of the kernel's; None if the
+        kernel supplies it.
     :param args: positional arguments of the model.
     :param int num_steps: steps of the search.
     :param optimizer: an optax or NumPyro optimizer, as in :func:`find_map`.
     :param init_strategy: where the search starts, one of NumPyro's strategies.
     :param kwargs: keyword arguments of the model.
     :return: a NumPyro initialization strategy.
-    :raises ValueError: where `num_steps` is below 1.
+    :raises ValueError: if `num_steps` is below 1.
     """
     check_integer("num_steps", num_steps)
     search = MAPSearch(model, args, kwargs, num_steps, optimizer, init_strategy)
@@ -161,8 +161,8 @@ def init_to_map(
 
 def map_search_of(init_strategy: Callable) -> MAPSearch | None:
     """
-    The search of an :func:`init_to_map` strategy, None for any other strategy. For
-    kernels, which can run it whole on the model and data of the run.
+    The search of an :func:`init_to_map` strategy, None for any other strategy. Kernels
+    can run this search on the model and data of the run.
     """
     if isinstance(init_strategy, partial) and init_strategy.func is _init_to_map:
         return init_strategy.keywords["search"]

@@ -6,8 +6,8 @@ Maximum a posteriori (MAP) search on a model's own minibatches, as pure function
 start.
 
 NumPyro's `SVI` with an `AutoDelta` guide does the step; this file adds what many starts
-need: cheap minibatch indices, a stream of randomness for each, and starts that fail
-alone.
+need: cheap minibatch indices, a random stream for each start, and starts that fail
+independently.
 """
 
 from collections.abc import Callable
@@ -46,11 +46,11 @@ __all__ = ["MAPProblem", "Search", "default_optimizer"]
 
 def default_optimizer(num_steps: int) -> optax.GradientTransformation:
     """
-    The optimizer of :func:`find_map` where none is given: Adam, whose steps do not
-    depend on the scale of the loss (a potential grows with the data), from 0.1 down to
-    0 along a cosine, so that the last iterate needs no averaging. A short memory of the
-    squared gradients (`b2=0.99`), because the first gradients of a start far from the
-    mode are huge, and would slow the search for a thousand steps.
+    The default optimizer of :func:`find_map`: Adam, whose steps do not depend on the
+    scale of the loss (a potential grows with the data), from 0.1 down to 0 along a
+    cosine, so that the last iterate needs no averaging. The memory of the squared
+    gradients is short (`b2=0.99`), because the first gradients of a start far from the
+    mode are huge and would slow the search for a thousand steps.
 
     :param int num_steps: length of the search.
     """
@@ -76,7 +76,7 @@ class MAPProblem:
     :param dict kwargs: keyword arguments of the model.
     :param optimizer: an optax or NumPyro optimizer.
     :param init_strategy: where the starts come from, a NumPyro strategy.
-    :raises ValueError: where the model has no latent site, or one inside a subsampled
+    :raises ValueError: if the model has no latent site, or one inside a subsampled
         plate.
     """
 
@@ -103,10 +103,7 @@ class MAPProblem:
         return {**self.kwargs, INDICES_KWARG: indices}
 
     def starts(self, rng_key: jax.Array) -> dict[str, jax.Array]:
-        """
-        Unconstrained starting points; one key or a batch of keys, and a batch of points
-        with it.
-        """
+        """Unconstrained starting points: one for a key, a batch for a batch of keys."""
         info = initialize_model(
             rng_key,
             self.model,
@@ -122,7 +119,7 @@ class MAPProblem:
 
         :param rng_key: a PRNG key.
         :param start: an unconstrained point.
-        :param stream: an integer of its own for each start: its random scales.
+        :param stream: an integer, different for each start, for its random scales.
         """
         key_svi, key_rows = random.split(rng_key)
         params = {f"{name}_auto_loc": value for name, value in start.items()}
@@ -137,7 +134,7 @@ class MAPProblem:
         self, search: Search, first_step: jax.Array, length: int, num_steps: int
     ) -> tuple[Search, jax.Array]:
         """
-        Steps `first_step` to `first_step + length`, those below `num_steps` only. A
+        Steps `first_step` to `first_step + length`, but only those below `num_steps`. A
         start whose loss or values stop being finite stays where it was.
 
         :return: (state, losses of shape (length,)).
@@ -180,8 +177,8 @@ class MAPProblem:
             kwargs,
             self.params(search),
         )
-        # A replay is right also where a support depends on other sites; the optimizer's
-        # own values are finite also where a constrained value is rounded to its bound.
+        # A replay is correct even if a support depends on other sites; the optimizer's
+        # own values are finite even if a constrained value is rounded to its bound.
         own = self.svi.optim.get_params(search.svi_state.optim_state)
         return {
             name: jnp.where(
@@ -202,7 +199,7 @@ class MAPProblem:
         )
 
     def solve(self, rng_key: jax.Array, num_steps: int) -> Search:
-        """A whole search from one key as one pure function, for use in traced code."""
+        """A whole search from one key, as a pure function for use in traced code."""
         key_start, key_run = random.split(rng_key)
         # The key decides the stream: traced code does not know which start this is.
         stream = random.bits(random.fold_in(key_run, 1))
@@ -212,8 +209,9 @@ class MAPProblem:
 
 def _concrete_values():
     """
-    Set-up on values even where the caller is traced. Elsewhere no context, because
-    operations compiled inside one are not shared with those outside.
+    A context for set-up on concrete values even if the caller is traced. If it is not,
+    no context is used, because operations compiled inside one are not shared with those
+    outside.
     """
     if is_traced(jnp.zeros(())):
         return jax.ensure_compile_time_eval()

@@ -69,9 +69,9 @@ def scale_by_random(
     distribution: str = "exponential", rng_key: int | jax.Array = 0
 ) -> optax.GradientTransformation:
     """
-    Multiply the whole update by one random scalar a step, of mean one. Chain it *last*,
-    after the learning rate, so that it scales the step itself. Random-scaled Adam, for
-    example::
+    Multiply the whole update by one random scalar per step, of mean one. Chain it
+    *last*, after the learning rate, so that it scales the step itself. Random-scaled
+    Adam, for example::
 
         >>> import optax
         >>> from numpyro_pl.optim import scale_by_random
@@ -92,7 +92,7 @@ def scale_by_random(
     :param rng_key: a PRNG key, or an int to make one from. Copies of the optimizer that
         run side by side need a stream each: pass `rng_key=key` inside
         :func:`jax.vmap` over keys, or apply :func:`fold_in_stream` to the states.
-    :raises ValueError: where `distribution` is none of the three.
+    :raises ValueError: if `distribution` is none of the three.
     """
     if distribution not in _DISTRIBUTIONS:
         raise ValueError(
@@ -117,8 +117,8 @@ def scale_by_random(
 def fold_in_stream(opt_state: Tree, data: int | jax.Array) -> Tree:
     """
     Give an optimizer state its own stream of random scales: `data` is folded into the
-    key of each :func:`scale_by_random` in it, however nested, and all else stays.
-    For independent copies under :func:`jax.vmap`::
+    key of each :func:`scale_by_random` in it, however nested; everything else is
+    unchanged. For independent copies under :func:`jax.vmap`::
 
         >>> import jax, jax.numpy as jnp
         >>> from numpyro_pl.optim import fold_in_stream, random_scaled_sgdm
@@ -213,8 +213,8 @@ def random_scaled_sgdm(
     :param bool average: whether to keep the average of the iterates with decay
         :math:`\beta`, see :func:`average_iterates` and :func:`averaged_params`.
     :return: an optax transformation.
-    :raises ValueError: where a number is out of its range (numbers known only at run
-        time and schedules are not checked) or `distribution` is unknown.
+    :raises ValueError: if a number is out of range (numbers known only at run time and
+        schedules are not checked) or `distribution` is unknown.
     """
     check_range(
         "learning_rate",

@@ -1,7 +1,7 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the plots share: axes, legends and line styles. Matplotlib is imported late."""
+"""Axes, legends and line styles shared by the plots. Matplotlib is imported late."""
 
 from types import MappingProxyType
 from typing import Any
@@ -54,8 +54,8 @@ def new_axes(ax: Any = None, figsize: tuple[float, float] = (7.0, 3.2)) -> Any:
 
 def legend_above(ax: Any) -> None:
     """
-    A legend above the axes, at the right: traces and error bars fill the axes, so that
-    a legend inside would cover some of them.
+    Add a legend above the axes, at the right: traces and error bars fill the axes, so a
+    legend inside would cover some of them.
 
     :param ax: axes, with something to list in the legend.
     """

@@ -22,8 +22,8 @@ def plot_traces(
     ax: Any = None,
 ) -> np.ndarray:
     """
-    Trace of each functional, such as the potential energy or a test prediction, in a
-    panel of its own with one line per chain.
+    Trace of each functional, such as the potential energy or a test prediction, in its
+    own panel with one line per chain.
 
     :param draws: arrays of shape (chain, draw), or (draw,) for one chain, by name.
     :param targets: values to mark by a dashed line, by name; may leave out names.
@@ -64,9 +64,9 @@ def plot_temperature(
 ) -> Any:
     """
     Kinetic temperature at each draw (thin lines) and its running mean (bold), one of
-    each per chain. The running mean converges to the target if the sampler is right.
-    The legend gives the mean over all chains and draws. The temperature axis is
-    logarithmic if the targets differ by more than a factor of 10.
+    each per chain. The running mean converges to the target if the chain samples
+    correctly. The legend gives the mean over all chains and draws. The temperature axis
+    is logarithmic if the targets differ by more than a factor of 10.
 
     :param temperature: array of shape (chain, draw), or (draw,) for one chain, or
         (chain, draw, groups); or an `MCMC` that was run with
@@ -87,7 +87,7 @@ def plot_temperature(
         )
     ax = new_axes(ax)
     for group, (label, chains) in enumerate(zip(labels, values, strict=True)):
-        # Chains of a single group have a color each; otherwise colors tell groups.
+        # With a single group each chain has a color; otherwise each group has one.
         colors = [
             f"C{(group if len(values) > 1 else i) % 10}" for i in range(len(chains))
         ]
@@ -154,7 +154,7 @@ def _temperatures(
 
 
 def _collected(temperature: Any) -> Any:
-    """The kinetic temperatures of an `MCMC`; anything else as it is."""
+    """The kinetic temperatures of an `MCMC`; anything else is returned unchanged."""
     if not hasattr(temperature, "get_extra_fields"):
         return temperature
     fields = temperature.get_extra_fields(group_by_chain=True)

@@ -16,7 +16,7 @@ __all__ = ["plot_quadratic_validity", "plot_spectrum", "plot_stabilization"]
 
 _FIGSIZE = (6.4, 4.8)
 
-# Okabe and Ito's palette suits all colour vision; markers serve black and white.
+# Okabe and Ito's palette suits all color vision; markers serve black and white.
 _STYLES = {
     "delta1": ("#0072B2", "o", r"$\Delta_1$"),
     "delta2": ("#D55E00", "s", r"$\Delta_2$"),
@@ -38,7 +38,7 @@ def plot_stabilization(curve: StabilizationCurve, ax: Any = None) -> Any:
         values, slope = getattr(curve, name), curve.slopes[name]
         label = label % curve.c.shape[-1] if "%" in label else label
         half = (slope.high - slope.low) / 2
-        # The two mean-squared criteria all but coincide; an open marker shows both.
+        # The two mean-squared criteria almost coincide; an open marker shows both.
         filled = "none" if name == "delta2" else color
         ax.fill_between(
             curve.ks, values.min(0), values.max(0), color=color, alpha=0.12, lw=0

@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The ground floor: tree arithmetic, random numbers in the shape of trees, the order of
-computation, and checks of plain values. Imports nothing of the package.
+The lowest layer: tree arithmetic, random numbers in the shape of trees, the order of
+computation, and checks of plain values. It imports nothing else from the package.
 """

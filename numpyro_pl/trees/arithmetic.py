@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Arithmetic on trees of arrays, and how large they are.
+Arithmetic on trees of arrays, and their size.
 
-From some size on, memory decides how a model is computed. In small models the number of
-operations counts: positions are packed in one vector, and both halves of a minibatch
+Above some size, memory decides how a model is computed. In small models the number of
+operations matters: positions are packed into one vector, and both halves of a minibatch
 are differentiated at once. In large ones every array of the size of the parameters
-counts, in time as in memory.
+matters, for time as well as memory.
 """
 
 import math
@@ -106,11 +106,11 @@ def mean_of(tree: Tree) -> jax.Array:
 
 def sum_of(fn: Callable[[Any], Tree], num: Any) -> Tree:
     """
-    `fn(0) + ... + fn(num - 1)`, one after the other, so that one result and the sum are
-    all that is held. Not differentiable in reverse: take derivatives inside `fn`.
+    `fn(0) + ... + fn(num - 1)`, one after the other, so that only one result and the
+    sum are held. Not differentiable in reverse mode: take derivatives inside `fn`.
 
     :param fn: function of a whole number (traced) that returns a tree.
-    :param num: how many, an int or a traced whole number.
+    :param num: number of terms, an int or a traced whole number.
     """
     shapes = jax.eval_shape(fn, jnp.zeros((), jnp.result_type(num)))
     start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)

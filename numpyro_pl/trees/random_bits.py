@@ -85,6 +85,6 @@ def normals(rng_key: jax.Array, size: int, dtype, stream: Any = 0) -> jax.Array:
     else:
         fraction, digits = random_words(rng_key, size, stream) >> 9, 23
         dtype = jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype
-    # Centres of 2^digits cells of (-1, 1): symmetric, and never an end point.
+    # Centers of 2^digits cells of (-1, 1): symmetric, and never an end point.
     uniform = (fraction.astype(dtype) + 0.5) * 2.0 ** (1 - digits) - 1.0
     return jnp.sqrt(2.0).astype(dtype) * lax.erf_inv(uniform)

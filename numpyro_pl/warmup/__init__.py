@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Warmup: what it takes so that a user gives no step size. It sees dynamics and gradients,
-and no kernel.
+Warmup: sets the scales, so that the user need not give a step size. It depends on
+dynamics and gradients, not on kernels.
 """

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-One event of the warmup: scales from the noise and the curvature where a chain stands.
+One event of the warmup: scales from the noise and the curvature at a chain's position.
 
-* noise: half-differences over one pass of the data, together with what the chain has
-  seen on its way;
+* noise: half-differences over one pass over the data, averaged with what the chain has
+  seen so far;
 * curvature: norms of the Hessian's rows by random probes, then the largest eigenvalue
   of the mass-scaled Hessian by power iteration, both on minibatches.
 """
@@ -34,8 +34,8 @@ POWER_STEPS, POWER_AVERAGE = 12, 4
 """Power iterations, and products averaged, for the largest eigenvalue at one event."""
 
 FLATTEST = 1e-8
-"""Least curvature of a coordinate, relative to the steepest one: a direction without
-prior and data has none."""
+"""Least curvature of a coordinate, relative to the steepest one: a direction with
+neither prior nor data has none."""
 
 
 class Event(NamedTuple):
@@ -43,10 +43,11 @@ class Event(NamedTuple):
     An event of the warmup.
 
     - **first** - whether it is the first one, before which nothing was measured.
-    - **burning_in** - whether the chain is still on its way.
+    - **burning_in** - whether the chain is still on its way to the typical set.
     - **num_batches** - minibatches of the noise measurement.
-    - **variance_weight** - minibatches that the running noise variance has averaged.
-    - **chains** - what the chains of the run tell each other.
+    - **variance_weight** - number of minibatches averaged in the running noise
+      variance.
+    - **chains** - how measurements are pooled over the chains of the run.
     """
 
     first: Any
@@ -60,8 +61,8 @@ class Adapted(NamedTuple):
     """
     What an event sets.
 
-    - **scales** - scales of each group, common to the chains.
-    - **noise_variance** - variance of the minibatch noise, as each group keeps it.
+    - **scales** - scales of each group, shared by the chains.
+    - **noise_variance** - variance of the minibatch noise, as each group stores it.
     """
 
     scales: Tree
@@ -82,15 +83,15 @@ def adapt(
     :param rng_key: a PRNG key.
     :param Partition dynamics: the dynamics whose scales are set.
     :param MinibatchGradient gradient: the gradient.
-    :param position: where the chain stands.
-    :param noise_variance: running noise variance, as each group keeps it.
-    :param Event event: when this happens.
+    :param position: the chain's position.
+    :param noise_variance: running noise variance, as each group stores it.
+    :param Event event: the event.
     """
     key_noise, key_batch, key_probe, key_power = random.split(rng_key, 4)
     measured = estimate_noise(key_noise, gradient, position, event.num_batches)
     own = _with_running(measured, noise_variance, event)
     mean = event.chains.mean(own)
-    # Each chain goes on from its own variance where it is followed.
+    # Where the variance is tracked, each chain goes on from its own.
     kept = dynamics.kept_variance(_where_tracked(dynamics, own, mean))
     variance = _variance_to_expect(dynamics, own, mean, event)
     least = jnp.where(event.burning_in, BURN_IN_FRACTION, 0.0)
@@ -108,7 +109,7 @@ def adapt(
 
 
 def _with_running(measured: Tree, running: Tree, event: Event) -> Tree:
-    """The noise measured here, averaged with what was measured on the way."""
+    """The noise measured here, averaged with the running variance."""
     share = event.num_batches / (event.num_batches + event.variance_weight)
     running = tuple(spread(r, m) for r, m in zip(running, measured, strict=True))
 
@@ -129,13 +130,14 @@ def _variance_to_expect(
     dynamics: Partition, own: Tree, mean: Tree, event: Event
 ) -> Tree:
     """
-    The noise that the scales are set for: the mean over the chains, and in groups that
-    track it a standard deviation more.
+    The noise that the scales are set for: the mean over the chains, plus one standard
+    deviation in groups that track the noise.
 
-    Hidden units of a network change roles, slower than any warmup can follow, and a
-    coordinate that was quiet meets noise later: set for the mean, digits ran at a noise
-    fraction of 0.074 where 0.05 was asked for; set so, at 0.057. A chain that lags on
-    its way to the typical set must not hold up the others, so not during burn-in.
+    Hidden units of a network change roles more slowly than any warmup can follow, and a
+    coordinate that was quiet meets noise later. With scales set for the mean, the
+    digits network ran at a noise fraction of 0.074 where 0.05 was requested; with one
+    standard deviation added, at 0.057. During burn-in nothing is added, so that a chain
+    that lags on its way to the typical set does not hold up the others.
     """
     high = event.chains.mean_and_sd(own)
     high = jax.tree.map(lambda m, h: jnp.where(event.burning_in, m, h), mean, high)
@@ -178,7 +180,7 @@ def _excess_frequency(
     like = products.position
 
     def scaled(vector):
-        # No array is kept for the factor.
+        # Recomputed at each use, so that no array is held for the factor.
         factors = dynamics.squared_frequency(not_hoisted(scales, vector))
         factors = tuple(spread(f, x) for f, x in zip(factors, like, strict=True))
         return jax.tree.map(lambda f, v: jnp.sqrt(f) * v, factors, vector)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-How steep a potential is. Everything works through Hessian-vector products, so that no
-function here ever holds a matrix.
+Curvature of a potential, from Hessian-vector products alone: no function here ever
+holds a matrix.
 """
 
 from collections.abc import Callable
@@ -31,8 +31,8 @@ def hessian_row_norms(
     plain Hutchinson diagonal, the mean of `r * (H r)`, can be negative and comes near
     zero where rows are correlated.)
 
-    :param product: function of a number (0, 1, ...: which minibatch) and a vector:
-        `H v`.
+    :param product: function of a minibatch number (0, 1, ...) and a vector `v` that
+        returns `H v`.
     :param rng_key: a PRNG key.
     :param like: a tree in the shape of the position.
     :param int num_probes: number of probes.
@@ -54,11 +54,11 @@ def power_iteration(
     num_average: int,
 ) -> tuple[jax.Array, Tree]:
     """
-    Largest eigenvalue, in absolute value, of a symmetric matrix seen through noisy
+    Largest eigenvalue, in absolute value, of a symmetric matrix known only by noisy
     products: `num_steps` power iterations, then the mean Rayleigh quotient over
-    `num_average` further ones. The noise of each product is independent of its vector.
+    `num_average` more. The noise of each product is independent of its vector.
 
-    :param product: function of a number (0, 1, ...: which minibatch) and a vector.
+    :param product: function of a minibatch number (0, 1, ...) and a vector.
     :param rng_key: a PRNG key.
     :param like: a tree in the shape of the vector.
     :return: (eigenvalue, unit eigenvector).
@@ -69,8 +69,8 @@ def power_iteration(
         scale = jnp.where(norm > 0, 1.0 / norm, 0.0)
         return jax.tree.map(lambda x: x * scale.astype(x.dtype), v)
 
-    # One loop for both phases, so that the product is compiled once; and one vector,
-    # which goes on turning while quotients are averaged.
+    # One loop for both phases, so that the product is compiled once. The vector keeps
+    # turning while quotients are averaged.
     def step(t, carry):
         v, total = carry
         w = product(t, v)

@@ -1,7 +1,7 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The minibatch noise where a chain stands: its variances, its largest eigenvalue."""
+"""The minibatch noise at a chain's position: its variances and largest eigenvalue."""
 
 import math
 
@@ -23,12 +23,13 @@ MOST_BATCHES, FEWEST_BATCHES = 256, 16
 """Bounds on the minibatches used to measure the noise at one event."""
 
 POWER_STEPS, POWER_AVERAGE, BATCHES_PER_PRODUCT = 8, 16, 8
-"""Power iterations for the eigenvalue, products averaged, and minibatches of each."""
+"""Power iterations for the eigenvalue, products averaged, and minibatches per
+product."""
 
 
 def noise_batches(steps_per_epoch: int) -> int:
-    """Minibatches of a measurement: a pass over the data, so that a feature seen in a
-    few rows only is not missed, within bounds.
+    """Number of minibatches in a measurement: one pass over the data, within bounds, so
+    that a feature seen in only a few rows is not missed.
     """
     return int(np.clip(steps_per_epoch, FEWEST_BATCHES, MOST_BATCHES))
 

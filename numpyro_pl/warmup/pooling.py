@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What the chains of a run tell each other. Vectorized chains share their scales: what one
-chain sees of noise and curvature is a small sample of what it will meet.
+Pooling of measurements over the chains of a run. Vectorized chains share their scales,
+because the noise and curvature that one chain sees are a small sample of what it will
+meet.
 """
 
 import jax

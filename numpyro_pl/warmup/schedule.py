@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What happens when in the warmup, in numbers of draws.
+Schedule of the warmup, in numbers of draws.
 
 Before a few draws of the warmup (the *events*: the first, powers of two, half, three
 quarters and nine tenths of it) the chain stops, measures the minibatch noise and the
-curvature where it stands, and sets its scales anew. In the first half of the warmup the
-minibatches may supply more of the noise: the chain is then too hot but travels fast,
-which is what the way to the typical set needs.
+curvature at its position, and sets new scales. In the first half of the warmup the
+minibatches may supply more of the noise: the chain is then too hot but moves fast, as
+it should on its way to the typical set.
 """
 
 import jax.numpy as jnp
@@ -23,10 +23,10 @@ __all__ = [
 ]
 
 BURN_IN_FRACTION = 0.5
-"""Noise fraction in the first half of warmup (the user's, if that is larger)."""
+"""Noise fraction in the first half of warmup (or the user's, if that is larger)."""
 
 SHORT_MEMORY = 100.0
-"""Most minibatches that the running noise variance averages in the first half."""
+"""Most minibatches averaged in the running noise variance in the first half."""
 
 
 def event_draws(num_warmup: int) -> np.ndarray:
@@ -47,7 +47,7 @@ def last_event(num_warmup: int) -> int:
 
 
 def burn_in_end(num_warmup: int) -> int:
-    """Draw from which the noise fraction is the one that the user asked for."""
+    """The first draw at which the noise fraction is the one the user asked for."""
     return int(0.5 * num_warmup)
 
 
@@ -56,10 +56,10 @@ def variance_weight(draw, num_warmup: int, num_steps: int, rate: float):
     Number of minibatches that the running noise variance averages at a draw.
 
     The noise of a neural network depends on which points are badly fitted at the
-    moment. Step sizes set from the noise of one moment leave coordinates that the
+    moment. Step sizes set from the noise at one moment leave some coordinates that the
     minibatches alone overheat at another. So between half and nine tenths of warmup the
-    variance is averaged over all of that time. Before, it forgets fast; afterwards it
-    follows the chain with the user's rate.
+    variance is averaged over that whole period. Before that it forgets quickly;
+    afterwards it follows the chain at the user's rate.
 
     :param draw: number of the draw.
     :param int num_warmup: number of warmup draws.

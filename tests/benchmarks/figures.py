@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Measure every figure that README and documentation state, and write them there.
+Measure every figure in the README and documentation, and write them there.
 
     python tests/benchmarks/figures.py                 all, 30 to 40 minutes
     python tests/benchmarks/figures.py --only digits   one part anew, the others kept

@@ -7,13 +7,13 @@ from documented.texts.common import MINUS, Text, each, shown, span
 
 
 def noise_fraction(markup, figures):
-    """What became of the noise fraction that warmup aims at."""
+    """The noise fraction reached, for the one that warmup aims for."""
     seeds = list(figures["seeds"].values())
     values = span([one["noise_fraction"] for one in seeds], ".3f")
     runs = "one run" if len(seeds) == 1 else f"{len(seeds)} runs"
     return markup.paragraph(
         f"On the digits network the noise fraction was {values} in {runs} of four "
-        "chains, where 0.05 was aimed at."
+        "chains, where warmup aimed for 0.05."
     )
 
 

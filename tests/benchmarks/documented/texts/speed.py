@@ -47,10 +47,10 @@ def kernels(markup, figures):
 
 
 def memory(markup, figures):
-    """What a run holds beside its draws."""
+    """What a run holds besides its draws."""
     one = figures["step"]
     return markup.paragraph(
-        f"Beside the draws, the compiled loop of a network of {one['parameters']:,} "
+        f"Besides the draws, the compiled loop of a network of {one['parameters']:,} "
         f"weights holds {one['memory']:.1f} times the weights for a chain."
     )
 
