@@ -8,9 +8,10 @@ The digits example against NUTS, at the default settings.
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from numpyro_pl import SGNHT, AdLaLa
+from numpyro_pl import SGNHT, AdLaLa, diagnostics
 
 pytestmark = pytest.mark.statistical
 
@@ -28,32 +29,66 @@ def bnn_digits():
 
 @pytest.fixture(scope="module")
 def nuts(bnn_digits):
-    # Longer than that of the example, two of whose chains disagree on 3 images of 359:
-    # the limit below is 3.
+    # Longer than that of the example: it has to decide on images between two classes.
     return bnn_digits.sample_nuts(seed=0, num_chains=4, num_samples=1000)
 
 
+SEEDS = (0, 1, 2)
+
+MARGIN_ERROR = 0.045
+"""
+Standard error of the difference in probability between the two likeliest classes of an
+image, from four chains. The spread between chains gave 0.03 to 0.056 for the fourteen
+images for which it is smallest.
+"""
+
+
 @pytest.fixture(scope="module")
-def figures(bnn_digits, nuts):
-    """Figures of three seeds against one NUTS reference."""
-    return [bnn_digits.run(seed=seed, nuts=nuts) for seed in range(3)]
+def runs(bnn_digits, nuts):
+    """Figures and mean probabilities of three seeds against one NUTS reference."""
+    found = {}
+    for seed in SEEDS:
+        langevin = bnn_digits.sample_langevin(seed)
+        mean = np.asarray(langevin.probs, np.float64).mean((0, 1))
+        found[seed] = bnn_digits.measure(langevin, nuts), mean
+    return found
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_digits_agree_with_nuts(bnn_digits, figures, seed):
-    one = figures[seed]
+@pytest.mark.parametrize("seed", SEEDS)
+def test_digits_agree_with_nuts(bnn_digits, runs, nuts, seed):
+    """
+    The class is compared where NUTS decides on it by more than 4 standard errors: 7 of
+    359 images are closer. On four of them it is undecided itself, at 0.004 to 0.024
+    with standard errors of 0.01 to 0.016, and so six seeds of this kernel had 2 to 5
+    other classes in all. A false alarm in a thousand runs.
+    """
+    one, mean = runs[seed]
     print(f"\nseed {seed}\n{bnn_digits.format_table(one)}")
     assert one["divergences"] == 0
     assert one["kinetic_temperature"] == pytest.approx(1.0, abs=0.02)
     assert abs(one["potential_diff_sd"]) <= 0.5
-    # Asked for: 0.05; measured: 0.055 to 0.063 (with step sizes from the chains' mean
-    # noise alone 0.071 to 0.076).
+    # Aimed at: 0.05; measured: 0.054 to 0.063 (with scales from the mean noise of the
+    # chains alone 0.071 to 0.076).
     assert one["noise_fraction"] <= 0.067
     assert one["total_variation"] <= 0.016
-    # 3 images of 359. The two likeliest classes of three images differ by 0.003 to
-    # 0.011 in probability, of two more by 0.05 and 0.08, with standard errors of 0.035
-    # for these chains: about one run in a hundred has a fourth.
-    assert one["agreement"] >= 0.99
+    reference = np.asarray(nuts.probs, np.float64).mean((0, 1))
+    ranked = np.sort(reference, axis=-1)
+    decided = ranked[:, -1] - ranked[:, -2] > 4 * MARGIN_ERROR
+    assert (~decided).sum() < 12
+    np.testing.assert_array_equal(
+        mean[decided].argmax(-1), reference[decided].argmax(-1)
+    )
+
+
+def test_the_seeds_together_predict_as_nuts_does(runs, nuts):
+    """
+    Twelve chains: at least 0.99 of the classes, that is 3 other ones of 359. With four
+    ties and a standard error of 0.026 a fourth comes once in 150 sets of three seeds.
+    """
+    mean = np.mean([probs for _, probs in runs.values()], axis=0)
+    agreement = diagnostics.agreement(mean, nuts.probs)
+    print("agreement", agreement)
+    assert agreement >= 0.99
 
 
 @pytest.mark.parametrize("kernel", [SGNHT, AdLaLa])
