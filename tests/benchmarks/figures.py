@@ -17,6 +17,7 @@ there are.
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -43,26 +44,40 @@ def check() -> int:
     return int(bool(differing))
 
 
-def measure(names: Sequence[str], quick: bool, write: bool) -> None:
-    """Measure parts, record them and fill the pages."""
+def measure(names: Sequence[str], quick: bool, write: bool, shared: Path) -> None:
+    """
+    Measure parts, record them and fill the pages.
+
+    :param shared: directory for what parts leave for each other.
+    """
     figures = record.load()
-    with tempfile.TemporaryDirectory() as directory:
-        effort = Effort(quick, Path(directory))
-        for name in names:
-            begin = time.perf_counter()
-            print(f"{name} ...", flush=True)
-            measured = PARTS[name](effort)
-            seconds = time.perf_counter() - begin
-            figures[name] = record.entry(measured, seconds, quick)
-            print(f"{name}: {seconds:.0f} s\n{figures[name]['figures']}", flush=True)
-            if write:  # after every part: a later one may fail
-                record.save(figures)
+    for name in names:
+        begin = time.perf_counter()
+        print(f"{name} ...", flush=True)
+        measured = PARTS[name](Effort(quick, shared))
+        seconds = time.perf_counter() - begin
+        figures[name] = record.entry(measured, seconds, quick)
+        print(f"{name}: {seconds:.0f} s\n{figures[name]['figures']}", flush=True)
+        if write:
+            record.save(figures)
     if write:
         changed = places.fill_all(figures)
         print("written:", *(p.relative_to(record.ROOT) for p in changed))
     else:
         places.differing(figures)
         print("All pages can be rendered; nothing was written.")
+
+
+def measure_apart(names: Sequence[str], flags: Sequence[str], shared: Path) -> None:
+    """
+    Measure each part in a process of its own: the programs that a process has compiled
+    stay in its memory, and there is a limit to their number.
+
+    :raises subprocess.CalledProcessError: if a part fails; those before it are kept.
+    """
+    for name in names:
+        command = [sys.executable, __file__, "--only", name, "--shared", str(shared)]
+        subprocess.run([*command, *flags], check=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,15 +94,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--render", action="store_true", help="write pages from figures.json as it is"
     )
+    parser.add_argument("--shared", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.check:
         return check()
     if options.render:
         places.fill_all(record.load())
     else:
-        names = options.only or list(PARTS)
-        measure(names, options.quick, options.write or not options.quick)
+        _measure(options)
     return 0
+
+
+def _measure(options: argparse.Namespace) -> None:
+    names = options.only or list(PARTS)
+    write = options.write or not options.quick
+    with tempfile.TemporaryDirectory() as directory:
+        shared = options.shared or Path(directory)
+        if len(names) == 1:
+            measure(names, options.quick, write, shared)
+        else:
+            flags = [f"--{f}" for f in ("quick", "write") if getattr(options, f)]
+            measure_apart(names, flags, shared)
 
 
 if __name__ == "__main__":
