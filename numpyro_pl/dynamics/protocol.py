@@ -24,9 +24,16 @@ import jax.numpy as jnp
 
 from numpyro_pl.dynamics.noise import half_difference_variance, running_mean
 from numpyro_pl.trees.arithmetic import Tree, mean_of
+from numpyro_pl.trees.checks import check_positive, check_unit_interval
 from numpyro_pl.trees.increments import Increments
 
-__all__ = ["GroupDynamics", "KernelDefaults", "required"]
+__all__ = [
+    "GroupDynamics",
+    "KernelDefaults",
+    "check_bounds",
+    "missing_settings",
+    "required",
+]
 
 
 class KernelDefaults(NamedTuple):
@@ -44,6 +51,30 @@ class KernelDefaults(NamedTuple):
     step_size: float | None = None
     noise_fraction: float = 0.05
     max_frequency: float = 0.5
+
+
+def check_bounds(dynamics: Any) -> None:
+    """
+    Check the settings that all dynamics of the package share.
+
+    :param dynamics: has `temperature`, and `noise_fraction` and `max_frequency`, which
+        may be None.
+    :raises ValueError: if one is out of range.
+    """
+    check_positive("temperature", dynamics.temperature)
+    if dynamics.noise_fraction is not None:
+        check_unit_interval("noise_fraction", dynamics.noise_fraction)
+    if dynamics.max_frequency is not None:
+        check_positive("max_frequency", dynamics.max_frequency, below=2.0)
+
+
+def missing_settings(dynamics: Any, defaults: KernelDefaults) -> dict[str, Any]:
+    """The kernel's defaults for those settings of a dynamics that are None."""
+    return {
+        name: value
+        for name, value in defaults._asdict().items()
+        if hasattr(dynamics, name) and getattr(dynamics, name) is None
+    }
 
 
 def required(dynamics: "GroupDynamics", name: str) -> float:

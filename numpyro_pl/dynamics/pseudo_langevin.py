@@ -32,16 +32,23 @@ stable frequency.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.dynamics.protocol import GroupDynamics, KernelDefaults, required
+from numpyro_pl.dynamics.langevin import drifted
+from numpyro_pl.dynamics.protocol import (
+    GroupDynamics,
+    KernelDefaults,
+    check_bounds,
+    missing_settings,
+    required,
+)
 from numpyro_pl.dynamics.unit_mass import kinetic_share
 from numpyro_pl.trees.arithmetic import Tree, as_in, mean_of, size_of
-from numpyro_pl.trees.checks import check_positive, check_unit_interval
+from numpyro_pl.trees.checks import check_positive
 from numpyro_pl.trees.increments import Increments
 
 __all__ = ["KickLastPseudoLangevin", "PseudoLangevinDynamics"]
@@ -72,22 +79,14 @@ class PseudoLangevinDynamics(GroupDynamics):
     tracks_noise = True
 
     def __post_init__(self):
+        check_bounds(self)
         check_positive("friction", self.friction)
-        check_positive("temperature", self.temperature)
-        if self.noise_fraction is not None:
-            check_unit_interval("noise_fraction", self.noise_fraction)
-        if self.max_frequency is not None:
-            check_positive("max_frequency", self.max_frequency, below=2.0)
 
     def bind(self, defaults: KernelDefaults) -> "KickLastPseudoLangevin":
         """These dynamics as one group of a partition."""
-        fraction, frequency = self.noise_fraction, self.max_frequency
-        return KickLastPseudoLangevin(
-            defaults.noise_fraction if fraction is None else fraction,
-            self.friction,
-            self.temperature,
-            defaults.max_frequency if frequency is None else frequency,
-        )
+        settings = {f.name: getattr(self, f.name) for f in fields(self)}
+        settings |= missing_settings(self, defaults)
+        return KickLastPseudoLangevin(**settings)
 
     @property
     def kept_momentum(self) -> float:
@@ -208,10 +207,7 @@ class KickLastPseudoLangevin(PseudoLangevinDynamics):
         thermal = self._thermal(increments, scales, noise_variance)
         kicked = self._kicked(momentum, gradient, scales)
         momentum = jax.tree.map(lambda w, r: c * w + r, kicked, thermal)
-        moved = jax.tree.map(
-            lambda x, w, u: x + 0.5 * (w + u), position, kicked, momentum
-        )
-        return moved, momentum
+        return drifted(position, kicked, momentum), momentum
 
     def kinetic_temperature(self, momentum, gradient, scales, noise_variance):
         """See :func:`~numpyro_pl.dynamics.unit_mass.kinetic_share`."""

@@ -12,9 +12,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.dynamics.protocol import GroupDynamics, KernelDefaults, required
+from numpyro_pl.dynamics.protocol import (
+    GroupDynamics,
+    KernelDefaults,
+    check_bounds,
+    missing_settings,
+    required,
+)
 from numpyro_pl.trees.arithmetic import Tree, mean_of, size_of, squared_norm
-from numpyro_pl.trees.checks import check_positive, check_unit_interval
+from numpyro_pl.trees.checks import check_positive
 from numpyro_pl.trees.increments import Increments
 
 __all__ = ["StepAndFriction", "UnitMass", "kinetic_share"]
@@ -72,13 +78,9 @@ class UnitMass(GroupDynamics):
     """Bound on `tanh(friction h / 2)` if the noise sets the friction."""
 
     def __post_init__(self):
-        check_positive("temperature", self.temperature)
+        check_bounds(self)
         if self.step_size is not None:
             check_positive("step_size", self.step_size)
-        if self.noise_fraction is not None:
-            check_unit_interval("noise_fraction", self.noise_fraction)
-        if self.max_frequency is not None:
-            check_positive("max_frequency", self.max_frequency, below=2.0)
 
     @property
     def least_friction(self) -> Any:
@@ -92,12 +94,9 @@ class UnitMass(GroupDynamics):
 
     def bind(self, defaults: KernelDefaults):
         """These dynamics, with the kernel's defaults for settings that are None."""
-        own = {
-            name: getattr(defaults, name)
-            for name in ("step_size", "noise_fraction", "max_frequency")
-            if getattr(self, name) is None
-        }
-        return replace(self, data_size=float(defaults.data_size), **own)  # type: ignore[type-var]
+        missing = missing_settings(self, defaults)
+        size = float(defaults.data_size)
+        return replace(self, data_size=size, **missing)  # type: ignore[type-var]
 
     def choose_scales(self, noise_variance, curvature, least_noise_fraction=0.0):
         """
