@@ -115,6 +115,11 @@ class AdaptiveLangevin(UnitMass):
             friction = previous.friction if fixed else scales.friction
         return ThermostattedMomentum(displacement, friction)
 
+    def rescaled(self, momentum: ThermostattedMomentum, old, new):
+        """The displacement as warm as before, and the same thermostat."""
+        displacement = super().rescaled(momentum.displacement, old, new)
+        return momentum._replace(displacement=displacement)
+
     def thermostat(self, momentum: ThermostattedMomentum) -> jax.Array:
         """The current friction of the thermostat."""
         return momentum.friction

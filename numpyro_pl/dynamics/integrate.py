@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
+from numpyro_pl.dynamics.friction import friction_share
 from numpyro_pl.dynamics.protocol import GroupDynamics
 from numpyro_pl.trees.arithmetic import Tree, row
 from numpyro_pl.trees.increments import Increments
@@ -38,6 +39,9 @@ class MinibatchGradient(NamedTuple):
       crossed plates).
     - **batch_at** - function (batches, t) -> batch of step t; by default entry t along
       the leading axis of every array.
+    - **friction** - function (position, batch, displacement, temperature) -> force of
+      the friction from the examples, see :mod:`numpyro_pl.dynamics.friction`; None
+      without it.
     """
 
     draw_batches: Callable
@@ -46,6 +50,7 @@ class MinibatchGradient(NamedTuple):
     fraction: float = 1.0
     always_halves: bool = False
     batch_at: Callable = row
+    friction: Callable | None = None
 
 
 class Phase(NamedTuple):
@@ -71,12 +76,15 @@ class Trajectory(NamedTuple):
       next. A measurement reads and writes one more array.
     - **variance_rate** - weight per step of the newest value in the running variance.
     - **increments** - kind of random increments, `"gaussian"` or `"signs"`.
+    - **num_taken** - number of steps that are taken, at most `num_steps`; it may be
+      traced. None: all.
     """
 
     num_steps: int
     measure_every: int = 1
     variance_rate: Any = 1e-3
     increments: str = "gaussian"
+    num_taken: Any = None
 
 
 class _Steps(NamedTuple):
@@ -109,8 +117,9 @@ class _Steps(NamedTuple):
         # In this order each update overwrites an array that is no longer needed.
         halves = computed_after(halves, temperature)
         g = jax.tree.map(_mean, *halves)
+        g, left = self._with_friction(t, phase, g)
         increments = self._increments(t)
-        x, u = self.dynamics.step(increments, x, u, g, self.scales, variance)
+        x, u = self.dynamics.step(increments, x, u, g, self.scales, left)
         if self.gradient.halves is None:
             return Phase(x, u, variance), temperature
         # Only after the step: a variance that included this step's noise would
@@ -120,6 +129,24 @@ class _Steps(NamedTuple):
             variance, halves, self.gradient.fraction, rate
         )
         return Phase(computed_after(x, variance), u, variance), temperature
+
+    def _with_friction(self, t, phase: Phase, gradient: Tree) -> tuple[Tree, Tree]:
+        """The gradient plus friction, and the noise left to the thermostat."""
+        x, u, variance = phase
+        friction = self.gradient.friction
+        if friction is None or not self.dynamics.uses_friction:
+            return gradient, variance
+        batch = self.gradient.batch_at(self.batches, t)
+        force = friction(x, batch, u, self.dynamics.temperature)
+        share = friction_share(u, force, self.scales)
+        # Not a plain product: a force may be infinite where its share is zero.
+        gradient = jax.tree.map(
+            lambda g, f: g + jnp.where(share > 0, share.astype(f.dtype) * f, 0.0),
+            gradient,
+            force,
+        )
+        rest = 1 - jnp.square(share)
+        return gradient, jax.tree.map(lambda v: rest.astype(v.dtype) * v, variance)
 
     def _increments(self, t) -> Increments:
         return Increments(self.increments, self.rng_key, t * self.dynamics.num_streams)
@@ -154,7 +181,8 @@ def integrate(
     :param Trajectory trajectory: how many steps, and how they are taken.
     :return: (phase after the steps, mean kinetic temperature).
     """
-    num_steps, measure_every, variance_rate, kind = trajectory
+    num_steps, measure_every, variance_rate, kind, taken = trajectory
+    taken = num_steps if taken is None else taken
     key_batch, key_step = random.split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
     rate = jnp.asarray(1.0 - (1.0 - variance_rate) ** measure_every)
@@ -165,16 +193,16 @@ def integrate(
         first = j * measure_every
         phase, temperature = steps.measured(first, phase)
         if measure_every > 1:
-            stop = jnp.minimum(first + measure_every, num_steps)
+            stop = jnp.minimum(first + measure_every, taken)
             phase = lax.fori_loop(first + 1, stop, steps.plain, phase)
         return phase, total + temperature
 
     position = dynamics.resume(start.position, start.momentum)
     dtype = jnp.result_type(*jax.tree.leaves(position))
     zero = jnp.zeros(jnp.shape(dynamics.temperature), dtype)
-    num_blocks = -(-num_steps // measure_every)
+    num_blocks = -(-taken // measure_every)
     end, total = lax.fori_loop(
         0, num_blocks, block, (start._replace(position=position), zero)
     )
     draw = dynamics.read(end.position, end.momentum)
-    return end._replace(position=draw), total / num_blocks
+    return end._replace(position=draw), total / jnp.maximum(num_blocks, 1)

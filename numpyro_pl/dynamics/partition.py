@@ -16,18 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from numpyro_pl.dynamics.protocol import GroupDynamics
-from numpyro_pl.trees.arithmetic import Tree, mean_of
+from numpyro_pl.trees.arithmetic import mean_of
 from numpyro_pl.trees.increments import Increments
 
-__all__ = ["Partition", "spread"]
-
-
-def spread(value: Tree, like: Tree) -> Tree:
-    """Repeat a scalar over a tree like `like`; return any other tree unchanged."""
-    leaves = jax.tree.leaves(value)
-    if len(leaves) == 1 and jnp.ndim(leaves[0]) == 0:
-        return jax.tree.map(lambda _: leaves[0], like)
-    return value
+__all__ = ["Partition"]
 
 
 class Partition(GroupDynamics):
@@ -42,6 +34,10 @@ class Partition(GroupDynamics):
         ends = np.cumsum([0] + [m.num_streams for m in self.members])
         self._first_streams = [int(x) for x in ends[:-1]]
         self.num_streams = int(ends[-1])
+        # Groups share a minibatch, and the friction of one would act on the noise of
+        # another.
+        alone = len(self.members) == 1
+        self.uses_friction = alone and self.members[0].uses_friction
         self.tracks_noise = any(m.tracks_noise for m in self.members)
 
     @property
@@ -65,17 +61,23 @@ class Partition(GroupDynamics):
         pairs = zip(self.members, each, strict=True)
         return Partition([m.at_temperature(t) for m, t in pairs])
 
-    def choose_scales(self, noise_variance, curvature, least_noise_fraction=0.0):
+    def choose_scales(self, noise_variance, curvature):
         """Scales of each group."""
         return self._each(
-            lambda m, v, h: m.choose_scales(v, h, least_noise_fraction),
-            noise_variance,
-            curvature,
+            lambda m, v, h: m.choose_scales(v, h), noise_variance, curvature
         )
 
     def shrink(self, scales, factor):
         """Scales with all squared frequencies times `factor`."""
         return self._each(lambda m, s: m.shrink(s, factor), scales)
+
+    def limited(self, scales, noise_variance):
+        """Scales reduced where the tracked noise exceeds what they were set for."""
+        return self._each(lambda m, s, v: m.limited(s, v), scales, noise_variance)
+
+    def rescaled(self, momentum, old, new):
+        """Momenta after the scales have changed."""
+        return self._each(lambda m, u, a, b: m.rescaled(u, a, b), momentum, old, new)
 
     def squared_frequency(self, scales):
         """Factors from the Hessian to squared frequencies, by group."""

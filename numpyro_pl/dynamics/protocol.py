@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from numpyro_pl.dynamics.noise import half_difference_variance, running_mean
-from numpyro_pl.trees.arithmetic import Tree, mean_of
+from numpyro_pl.trees.arithmetic import Tree, mean_of, spread
 from numpyro_pl.trees.checks import check_positive, check_unit_interval
 from numpyro_pl.trees.increments import Increments
 
@@ -103,6 +103,9 @@ class GroupDynamics:
     - **noise_fraction** - share of the thermostat's noise that minibatches may supply.
     - **tracks_noise** - whether the noise variance is tracked along the chain, for each
       coordinate.
+    - **uses_friction** - whether friction from the examples balances the noise, see
+      :mod:`numpyro_pl.dynamics.friction`. The momentum must be the displacement of the
+      last step, and the scales its rates.
     - **warmup_sets_scales** - whether the warmup sets the scales; False where the user
       has set them all.
     - **num_streams** - how many times a step asks for random increments.
@@ -111,6 +114,7 @@ class GroupDynamics:
     temperature: Any
     noise_fraction: float | None
     tracks_noise: bool = False
+    uses_friction: bool = False
     num_streams: int = 1
 
     @property
@@ -120,16 +124,12 @@ class GroupDynamics:
 
     # Every dynamics must define these.
 
-    def choose_scales(
-        self, noise_variance: Tree, curvature: Tree, least_noise_fraction=0.0
-    ) -> Tree:
+    def choose_scales(self, noise_variance: Tree, curvature: Tree) -> Tree:
         """
         Scales for the noise and the curvature that the warmup has measured.
 
         :param noise_variance: variance of the minibatch gradient, per coordinate.
         :param curvature: positive curvature of the potential, per coordinate.
-        :param least_noise_fraction: a noise fraction that is allowed even if the
-            setting is lower: on its way to the typical set a chain should be fast.
         """
         raise NotImplementedError
 
@@ -223,6 +223,29 @@ class GroupDynamics:
     def resume(self, draw: Tree, momentum: Tree) -> Tree:
         """The position of the next gradient after a draw: undoes :meth:`read`."""
         return draw
+
+    def rescaled(self, momentum: Tree, old: Tree, new: Tree) -> Tree:
+        """
+        The momentum after the scales have changed: as warm as before.
+
+        :param momentum: the momentum, a tree of displacements.
+        :param old: the scales that it belongs to.
+        :param new: the scales from now on.
+        """
+        before, after = self.squared_frequency(old), self.squared_frequency(new)
+
+        def ratio(a, b):
+            return jnp.where(a > 0, jnp.sqrt(b / jnp.where(a > 0, a, 1.0)), 1.0)
+
+        ratios = spread(jax.tree.map(ratio, before, after), momentum)
+        return jax.tree.map(lambda u, r: u * r.astype(u.dtype), momentum, ratios)
+
+    def limited(self, scales: Tree, noise_variance: Tree) -> Tree:
+        """
+        Scales reduced where the tracked noise exceeds what they were set for. In warmup
+        they are at most these after every block of steps.
+        """
+        return scales
 
     def thermostat(self, momentum: Tree) -> jax.Array:
         """The thermostat variable, a scalar; 0 if there is none."""

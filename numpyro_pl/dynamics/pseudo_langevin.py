@@ -32,7 +32,7 @@ stable frequency.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import jax
@@ -68,6 +68,10 @@ class PseudoLangevinDynamics(GroupDynamics):
         posterior.
     :param float max_frequency: bound on the frequency `h sqrt(H / M)` of every mode, in
         radians per step, in (0, 2); None: the kernel's.
+    :param bool uses_friction: whether friction from the examples balances the
+        minibatch noise where there is one group with per-example losses, see
+        :mod:`numpyro_pl.dynamics.friction`. Else the thermostat leaves out the diagonal
+        of its covariance.
     :raises ValueError: if a setting is out of range.
     """
 
@@ -75,6 +79,7 @@ class PseudoLangevinDynamics(GroupDynamics):
     friction: float = 0.02
     temperature: Any = 1.0
     max_frequency: float | None = None
+    uses_friction: bool = field(default=True, kw_only=True)
 
     tracks_noise = True
 
@@ -86,6 +91,7 @@ class PseudoLangevinDynamics(GroupDynamics):
         """These dynamics as one group of a partition."""
         settings = {f.name: getattr(self, f.name) for f in fields(self)}
         settings |= missing_settings(self, defaults)
+        settings["uses_friction"] = False
         return KickLastPseudoLangevin(**settings)
 
     @property
@@ -98,15 +104,14 @@ class PseudoLangevinDynamics(GroupDynamics):
         """Variance that the bath adds to a displacement, per unit of rate."""
         return 2 * (1 - self.kept_momentum) * self.temperature
 
-    def choose_scales(self, noise_variance, curvature, least_noise_fraction=0.0):
+    def choose_scales(self, noise_variance, curvature):
         r"""
         Rates :math:`a_i` at which the minibatches supply the noise fraction f, or less
         where the curvature bounds the frequency by w:
         :math:`a_i = \min(2 (1 - c) T f / v_i,\; (1 + c) w^2 / (2 H_i))`.
         """
-        allowed = jnp.maximum(required(self, "noise_fraction"), least_noise_fraction)
+        noise_bound = self.thermal_rate * required(self, "noise_fraction")
         bound = required(self, "max_frequency")
-        noise_bound = self.thermal_rate * allowed
         curvature_bound = (1 + self.kept_momentum) * bound**2 / 2
 
         def rate(v, steepness):
@@ -115,6 +120,15 @@ class PseudoLangevinDynamics(GroupDynamics):
             return 1.0 / jnp.maximum(by_noise, steepness / curvature_bound)
 
         return jax.tree.map(rate, noise_variance, curvature)
+
+    def limited(self, scales: Tree, noise_variance: Tree) -> Tree:
+        """Rates at which no coordinate has more than 1.5 times the allowed noise."""
+        most = 1.5 * self.thermal_rate * required(self, "noise_fraction")
+        return jax.tree.map(
+            lambda a, v: 1.0 / jnp.maximum(1.0 / a, v / as_in(most, v)),
+            scales,
+            noise_variance,
+        )
 
     def shrink(self, scales: Tree, factor) -> Tree:
         """Rates times `factor`."""

@@ -98,7 +98,7 @@ class UnitMass(GroupDynamics):
         size = float(defaults.data_size)
         return replace(self, data_size=size, **missing)  # type: ignore[type-var]
 
-    def choose_scales(self, noise_variance, curvature, least_noise_fraction=0.0):
+    def choose_scales(self, noise_variance, curvature):
         """
         Step length h and friction. If the user gives no step length, h is the largest
         at which the steepest coordinate alone stays within the allowed frequency, and
@@ -116,7 +116,7 @@ class UnitMass(GroupDynamics):
         steepest = jnp.max(jnp.stack([jnp.max(x) for x in jax.tree.leaves(curvature)]))
         bound = required(self, "max_frequency")
         by_curvature = bound * jnp.sqrt(self.data_size / steepest)
-        allowed = jnp.maximum(required(self, "noise_fraction"), least_noise_fraction)
+        allowed = required(self, "noise_fraction")
         room = 4 * allowed * self.temperature * self.data_size
         room = room / jnp.maximum(mean_of(noise_variance), 1e-30 * room)
         h = jnp.minimum(by_curvature, jnp.sqrt(self.max_step_friction * room))

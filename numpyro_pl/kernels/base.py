@@ -16,15 +16,22 @@ from numpyro.infer.mcmc import MCMCKernel
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.kernels.binding import Binding, bind_model, bind_potential
 from numpyro_pl.kernels.layout import Layout
+from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
-from numpyro_pl.kernels.start import check_finite, given_position, initial_position
-from numpyro_pl.kernels.state import first_state
-from numpyro_pl.kernels.transition import Run, next_state
+from numpyro_pl.kernels.start import (
+    check_finite,
+    given_position,
+    initial_position,
+    prepared,
+)
+from numpyro_pl.kernels.transition import next_state
 from numpyro_pl.model.arguments import data_signature
+from numpyro_pl.model.columns import warn_of_unscaled_columns
 from numpyro_pl.model.handlers import FullDataModel
 from numpyro_pl.model.potential import Data
 from numpyro_pl.trees.arithmetic import Tree, leaf_names, row
 from numpyro_pl.trees.random_bits import is_single_key
+from numpyro_pl.warmup.schedule import Schedule
 
 __all__ = ["LangevinKernel"]
 
@@ -60,6 +67,7 @@ class LangevinKernel(MCMCKernel):
         self._potential_fn = potential_fn
         self.settings = settings
         self._num_warmup = 0
+        self._schedule = Schedule(0, 1)
         self._reset()
 
     def _dynamics(self, binding: Binding) -> Partition:
@@ -109,14 +117,17 @@ class LangevinKernel(MCMCKernel):
         binding = self._bindings[key]
         return binding, binding.programs.prepare(*data)
 
+    def _schedule_for(self, binding: Binding) -> Schedule:
+        num_steps = self.settings.num_steps or binding.default_num_steps
+        return Schedule(self._num_warmup, num_steps)
+
     def _run(self, binding: Binding, data: Data, z: Tree) -> Run:
         return Run(
             binding,
             data,
             self._dynamics(binding),
             Layout(z, self._groups(leaf_names(z))),
-            self.settings.num_steps or binding.default_num_steps,
-            self._num_warmup,
+            self._schedule_for(binding),
             self.settings,
         )
 
@@ -131,7 +142,9 @@ class LangevinKernel(MCMCKernel):
         """
         binding, data = self._bind(model_args, model_kwargs)
         self._num_warmup = num_warmup
+        self._schedule = self._schedule_for(binding)
         self._sample_fn = True
+        warn_of_unscaled_columns(data, binding.potential.plates)
         single = is_single_key(rng_key)
         rng_key, key_position = _split(rng_key, single)
         if init_params is None:
@@ -141,9 +154,7 @@ class LangevinKernel(MCMCKernel):
             z = given_position(init_params, binding)
 
         def start(data, rng_key, z):
-            energy, gradient = binding.potential.full_value_and_grad(z, *data)
-            run = self._run(binding, data, z)
-            return first_state(run.dynamics, run.layout, rng_key, z, energy), gradient
+            return prepared(self._run(binding, data, z), rng_key, z)
 
         def many(data, rng_keys, zs):
             return jax.vmap(lambda key, z: start(data, key, z))(rng_keys, zs)
@@ -167,14 +178,15 @@ class LangevinKernel(MCMCKernel):
         return binding.potential.constrain_fn(data, skip)
 
     def get_diagnostics_str(self, state):
-        """Temperature, noise fraction and divergences, for the progress bar."""
+        """Stage, temperature, noise and divergences, for the progress bar."""
         batched = np.ndim(state.i) > 0
-        sampling = np.max(state.i) > self._num_warmup
+        stage = self._schedule.stage(int(np.max(state.i)) - 1)
+        sampling = stage == "sampling"
         t = state.mean_kinetic_temperature if sampling else state.kinetic_temperature
         noise = float(jnp.mean(state.noise_fraction))
         divergences = int(jnp.sum(state.num_divergences))
         return (
-            f"temperature={_shown(t, batched)} noise={noise:.3g} "
+            f"{stage} temperature={_shown(t, batched)} noise={noise:.3g} "
             f"divergences={divergences:d}"
         )
 

@@ -15,19 +15,25 @@ import jax
 from jax import random
 from numpyro.infer.initialization import init_to_uniform
 
+from numpyro_pl.dynamics.friction import example_friction
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.kernels.layout import Layout
 from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import Data, MinibatchPotential, PlainPotential
 from numpyro_pl.model.sites import ModelSites, inspect_sites
-from numpyro_pl.trees.arithmetic import Tree, is_large, row
+from numpyro_pl.trees.arithmetic import SMALL, Tree, is_large, row
 from numpyro_pl.trees.ordering import computed_after
 
 __all__ = ["Binding", "bind_model", "bind_potential"]
 
 FULL_BATCH_STEPS = 10
 """Default number of steps per draw if no plate is subsampled."""
+
+FEWEST_STEPS, MOST_STEPS = 50, 500
+"""Bounds on the default number of steps per draw if a plate is subsampled. The momentum
+is forgotten in `1 / friction = 50` steps; a shorter draw would hardly differ from the
+one before."""
 
 
 class Binding(NamedTuple):
@@ -45,9 +51,14 @@ class Binding(NamedTuple):
 
     @property
     def default_num_steps(self) -> int:
-        """Default number of steps per draw: one pass over the data."""
+        """
+        Default number of steps per draw: one pass over the data, but no fewer than
+        chains need to move and no more than a user wants to wait for a draw.
+        """
         plates = self.potential.plates
-        return plates.steps_per_epoch if plates else FULL_BATCH_STEPS
+        if not plates:
+            return FULL_BATCH_STEPS
+        return min(max(plates.steps_per_epoch, FEWEST_STEPS), MOST_STEPS)
 
     def gradient(self, data: Data, layout: Layout) -> MinibatchGradient:
         """Minibatch gradients with respect to the groups of a layout."""
@@ -77,6 +88,12 @@ class Binding(NamedTuple):
         def mean_of_halves(groups, batch):
             return jax.tree.map(lambda a, b: 0.5 * (a + b), *halves(groups, batch))
 
+        def friction(groups, batch, displacement, temperature):
+            def losses(groups):
+                return potential.row_losses(layout.unpack(groups), batch, *data)
+
+            return example_friction(losses, groups, displacement, temperature)
+
         several = len(plates) > 1
         size = next(iter(plates.values())).subsample_size
         return MinibatchGradient(
@@ -87,6 +104,7 @@ class Binding(NamedTuple):
             # smaller by this fraction; with several, every step is the mean of halves.
             1.0 if several else 2 * (size // 2) / size,
             several,
+            friction=None if several or size < 2 or layout.size > SMALL else friction,
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from numpyro_pl.trees.arithmetic import SMALL, Tree
@@ -30,6 +31,9 @@ class Layout:
     Gradients are taken through :meth:`unpack`, never packed afterwards, so they are
     always in the groups' own coordinates.
 
+    - **size** - number of coordinates.
+    - **sizes** - number of coordinates of each group: a number if there is one group.
+
     :param position: a tree of arrays.
     :param groups: number of the group of each leaf, from 0.
     """
@@ -42,6 +46,8 @@ class Layout:
             for group in range(max(groups, default=-1) + 1)
         ]
         sizes = [sum(math.prod(self._shapes[i]) for i in m) for m in self._members]
+        self.size = sum(sizes)
+        self.sizes = float(sizes[0]) if len(sizes) == 1 else np.array(sizes, float)
         self._packed = [
             size <= SMALL and len(m) > 1 and len({leaves[i].dtype for i in m}) == 1
             for size, m in zip(sizes, self._members, strict=True)

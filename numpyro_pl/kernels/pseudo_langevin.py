@@ -8,7 +8,7 @@ from collections.abc import Callable
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
 from numpyro_pl.kernels.base import LangevinKernel
-from numpyro_pl.kernels.settings import KernelSettings, settings_of
+from numpyro_pl.kernels.settings import PseudoLangevinSettings, settings_of
 from numpyro_pl.trees.checks import check_positive, check_unit_interval
 
 __all__ = ["PseudoLangevin"]
@@ -30,7 +30,8 @@ class PseudoLangevin(LangevinKernel):
         function of the position, any tree of arrays; `init_params` must then be given
         to `MCMC.run`.
     :param int num_steps: integrator steps, of one gradient each, per draw. Default: one
-        pass over the data, `ceil(N / B)`; 10 where no plate is subsampled.
+        pass over the data, `ceil(N / B)`, but from 50 to 500; 10 where no plate is
+        subsampled.
     :param float noise_fraction: share of the thermostat's noise that the minibatches
         may supply, in (0, 1]. Smaller is more accurate and slower: the chain forgets
         its past in about `1 / (2 * noise_fraction)` passes over the data.
@@ -41,9 +42,9 @@ class PseudoLangevin(LangevinKernel):
     :param float max_frequency: bound on the frequency of every mode, in radians per
         step, below 2. Larger is faster where curvature limits the masses, and less
         accurate on targets far from Gaussian.
-    :param settings: settings of every kernel, see
-        :class:`~numpyro_pl.kernels.settings.KernelSettings`: `increments`,
-        `init_strategy`, `full_potential`, `variance_rate`.
+    :param settings: further settings, see
+        :class:`~numpyro_pl.kernels.settings.PseudoLangevinSettings`: `increments`,
+        `init_strategy`, `full_potential`, `variance_rate`, `example_friction`.
     :raises ValueError: if a setting is out of range, or neither or both of
         `model` and `potential_fn` are given.
     :raises TypeError: for an unknown setting.
@@ -89,7 +90,7 @@ class PseudoLangevin(LangevinKernel):
         **settings,
     ):
         settings = {"num_steps": num_steps, **settings}
-        kind = settings_of(type(self).__name__, KernelSettings, settings)
+        kind = settings_of(type(self).__name__, PseudoLangevinSettings, settings)
         super().__init__(model, potential_fn, kind)
         # To the dynamics None means the kernel's value; these are the kernel's values.
         self.dynamics = PseudoLangevinDynamics(
@@ -97,6 +98,7 @@ class PseudoLangevin(LangevinKernel):
             friction,
             temperature,
             check_positive("max_frequency", max_frequency, below=2.0),
+            uses_friction=kind.example_friction,
         )
 
     def _dynamics(self, binding):

@@ -17,7 +17,12 @@ from numpyro_pl.trees.checks import (
 )
 from numpyro_pl.trees.increments import INCREMENTS
 
-__all__ = ["KernelSettings", "PartitionSettings", "settings_of"]
+__all__ = [
+    "KernelSettings",
+    "PartitionSettings",
+    "PseudoLangevinSettings",
+    "settings_of",
+]
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,29 @@ class KernelSettings:
                 f"got {self.init_strategy!r}."
             )
         check_unit_interval("variance_rate", self.variance_rate)
+
+
+@dataclass(frozen=True)
+class PseudoLangevinSettings(KernelSettings):
+    """
+    Settings of the pseudo-Langevin kernel: those of :class:`KernelSettings`, and
+
+    :param bool example_friction: whether friction from the examples balances the
+        minibatch noise, see :mod:`numpyro_pl.dynamics.friction`. It needs exactly one
+        subsampled plate and at most 20,000 weights. Where it is off, or there is none,
+        the thermostat leaves out the diagonal of the noise's covariance.
+    :raises ValueError: if a setting is out of range.
+    """
+
+    example_friction: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.example_friction, bool):
+            raise ValueError(
+                "example_friction must be True or False, "
+                f"got {self.example_friction!r}."
+            )
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import random
 
 from numpyro_pl.kernels.binding import Binding
+from numpyro_pl.kernels.run import Run
+from numpyro_pl.kernels.state import LangevinState, first_state
 from numpyro_pl.model.potential import Data
 from numpyro_pl.model.sites import describe_non_finite
 from numpyro_pl.optim.init_to_map import map_search_of
 from numpyro_pl.trees.arithmetic import Tree, is_traced, leaf_names
 from numpyro_pl.trees.random_bits import is_single_key
+from numpyro_pl.warmup.start import heat_at_start, nearer_start
 
-__all__ = ["check_finite", "given_position", "initial_position"]
+__all__ = ["check_finite", "given_position", "initial_position", "prepared"]
 
 
 def initial_position(
@@ -41,6 +45,30 @@ def initial_position(
 
     name = f"initial_position_{is_single_key(rng_key)}"
     return binding.programs.compiled(name, first_position, data)(rng_key)
+
+
+def prepared(run: Run, rng_key: jax.Array, z: Tree) -> tuple[LangevinState, Tree]:
+    """
+    The state of a chain before its first draw, and the gradient there. If there is a
+    warmup, the chain may start nearer to zero than it was told.
+
+    :param Run run: what a draw depends on.
+    :param rng_key: a PRNG key.
+    :param z: the start.
+    """
+    potential, warming = run.binding.potential, run.schedule.num_warmup > 0
+    temperature = jnp.max(jnp.asarray(run.dynamics.temperature))
+    if warming:
+        z = nearer_start(lambda z: potential.full(z, *run.data), z, temperature)
+    energy, slope = potential.full_value_and_grad(z, *run.data)
+    heat = heat_at_start(
+        random.fold_in(rng_key, 1),
+        run.gradient(),
+        run.layout.pack(z),
+        run.layout.pack(slope),
+        temperature,
+    )
+    return first_state(run, rng_key, z, energy, heat), slope
 
 
 def given_position(position: Any, binding: Binding) -> Tree:

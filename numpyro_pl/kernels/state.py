@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax import random
 
-from numpyro_pl.dynamics.partition import Partition
-from numpyro_pl.kernels.layout import Layout
+from numpyro_pl.kernels.run import Run
 from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.increments import Increments
+from numpyro_pl.warmup.control import Control, first_control
+from numpyro_pl.warmup.settling import Settling, first_settling
 
 __all__ = ["LangevinState", "first_state"]
 
@@ -47,6 +48,10 @@ class LangevinState(NamedTuple):
       supplied. A scalar for one group, else an array.
     - **noise_eigenvalue** - largest eigenvalue of the noise covariance in units of the
       thermostat's noise, measured at the end of warmup.
+    - **control** - factor on the squared frequencies of this chain, and what bounds it,
+      see :class:`~numpyro_pl.warmup.control.Control`.
+    - **settling** - what the chain remembers of the second half of its warmup, see
+      :class:`~numpyro_pl.warmup.settling.Settling`.
     - **diverging** - whether the draw was discarded because it was not finite or far
       too hot (the chain goes on from the previous draw with a fresh momentum).
     - **num_divergences** - number of divergences since the end of warmup.
@@ -65,6 +70,8 @@ class LangevinState(NamedTuple):
     mean_kinetic_temperature: jax.Array
     noise_fraction: jax.Array
     noise_eigenvalue: jax.Array
+    control: Control
+    settling: Settling
     diverging: jax.Array
     num_divergences: jax.Array
     rng_key: jax.Array
@@ -92,12 +99,19 @@ class LangevinState(NamedTuple):
 
 
 def first_state(
-    dynamics: Partition, layout: Layout, rng_key: jax.Array, z: Tree, potential_energy
+    run: Run, rng_key: jax.Array, z: Tree, potential_energy, heat
 ) -> LangevinState:
     """
-    The state before the first draw. That draw begins with an event of the warmup, so
-    the scales here are ones; only their shapes matter.
+    The state before the first draw. An event of the warmup sets the scales before they
+    are used, so they are ones here; only their shapes matter.
+
+    :param Run run: what a draw depends on.
+    :param rng_key: a PRNG key.
+    :param z: the start.
+    :param potential_energy: its potential, in nats.
+    :param heat: configurational temperature there, relative to the target's.
     """
+    dynamics, layout = run.dynamics, run.layout
     dtype = jnp.result_type(*jax.tree.leaves(z))
     position = layout.pack(z)
     ones = jax.tree.map(jnp.ones_like, position)
@@ -121,6 +135,8 @@ def first_state(
         mean_kinetic_temperature=jnp.zeros_like(temperature),
         noise_fraction=jnp.zeros_like(temperature),
         noise_eigenvalue=zero,
+        control=first_control(potential_energy, heat),
+        settling=first_settling(temperature),
         diverging=jnp.asarray(False),
         num_divergences=jnp.asarray(0),
         rng_key=rng_key,

@@ -32,6 +32,7 @@ __all__ = [
     "plate_arguments",
     "seeded",
     "trace_of",
+    "weigh_rows",
 ]
 
 INDICES_KWARG = "_numpyro_pl_indices"
@@ -75,6 +76,33 @@ class _RecordPlates(primitives.Messenger):
     def process_message(self, msg):
         if msg["type"] == "plate":
             self.plates[msg["name"]] = msg["args"]
+
+
+class _WeighRows(primitives.Messenger):
+    """Multiply the log probabilities of a plate's rows by weights."""
+
+    def __init__(self, plate: str, weights: jax.Array):
+        self.plate, self.weights = plate, weights
+        super().__init__()
+
+    def process_message(self, msg):
+        if msg["type"] != "sample":
+            return
+        for frame in msg["cond_indep_stack"]:
+            if frame.name == self.plate:
+                weights = self.weights.reshape((-1,) + (1,) * (-frame.dim - 1))
+                scale = msg["scale"]
+                msg["scale"] = weights if scale is None else scale * weights
+
+
+def weigh_rows(plate: str, weights: jax.Array) -> AbstractContextManager:
+    """
+    Context in which the log probability of each row of a plate has a weight.
+
+    :param str plate: name of the plate.
+    :param weights: weights of its rows, shape (rows,); may be negative.
+    """
+    return _WeighRows(plate, weights)
 
 
 def plate_arguments(

@@ -21,7 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.infer.util import constrain_fn, initialize_model, potential_energy
 
-from numpyro_pl.model.handlers import INDICES_KWARG, IndexedModel, Indices, seeded
+from numpyro_pl.model.handlers import (
+    INDICES_KWARG,
+    IndexedModel,
+    Indices,
+    seeded,
+    weigh_rows,
+)
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.trees.arithmetic import Tree, is_large, row, sum_of
 from numpyro_pl.trees.random_bits import random_words
@@ -78,6 +84,23 @@ class MinibatchPotential:
         """
         kwargs = {**kwargs, INDICES_KWARG: indices}
         return potential_energy(self._model, args, kwargs, position)
+
+    def row_losses(self, position: Tree, indices: Indices, args, kwargs) -> jax.Array:
+        """
+        Negative log likelihood of each row of a minibatch times `size / rows`: the rows
+        sum to the data's part of the potential.
+
+        :return: array of shape (rows,), in nats.
+        """
+        ((plate, rows),) = indices.items()
+
+        def energy(weights):
+            with weigh_rows(plate, weights):
+                return self(position, indices, args, kwargs)
+
+        # The potential is linear in the weights.
+        dtype = jnp.result_type(*jax.tree.leaves(position))
+        return jax.grad(energy)(jnp.ones(rows.shape, dtype))
 
     def draw_indices(self, rng_key, num: int) -> dict[str, jax.Array]:
         """

@@ -29,6 +29,7 @@ __all__ = [
     "mean_of",
     "row",
     "size_of",
+    "spread",
     "squared_norm",
     "sum_of",
     "tree_dot",
@@ -117,6 +118,14 @@ def sum_of(fn: Callable[[Any], Tree], num: Any) -> Tree:
     return jax.lax.fori_loop(
         0, num, lambda i, total: jax.tree.map(jnp.add, total, fn(i)), start
     )
+
+
+def spread(value: Tree, like: Tree) -> Tree:
+    """Repeat a scalar over a tree like `like`; return any other tree unchanged."""
+    leaves = jax.tree.leaves(value)
+    if len(leaves) == 1 and jnp.ndim(leaves[0]) == 0:
+        return jax.tree.map(lambda _: leaves[0], like)
+    return value
 
 
 def hvp(fn: Callable[[Tree], jax.Array], x: Tree, v: Tree) -> Tree:

@@ -17,13 +17,12 @@ import jax.numpy as jnp
 from jax import random
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
-from numpyro_pl.dynamics.partition import Partition, spread
-from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.trees.arithmetic import Tree, spread
 from numpyro_pl.trees.ordering import not_hoisted, updated_if
 from numpyro_pl.warmup.curvature import hessian_row_norms, power_iteration
 from numpyro_pl.warmup.noise import estimate_noise
 from numpyro_pl.warmup.pooling import OneChain
-from numpyro_pl.warmup.schedule import BURN_IN_FRACTION
 
 __all__ = ["Adapted", "Event", "adapt"]
 
@@ -47,6 +46,7 @@ class Event(NamedTuple):
     - **num_batches** - minibatches of the noise measurement.
     - **variance_weight** - number of minibatches averaged in the running noise
       variance.
+    - **factor** - the chain's own factor on all squared frequencies.
     - **chains** - how measurements are pooled over the chains of the run.
     """
 
@@ -54,6 +54,7 @@ class Event(NamedTuple):
     burning_in: Any
     num_batches: int
     variance_weight: Any
+    factor: Any
     chains: OneChain
 
 
@@ -94,16 +95,16 @@ def adapt(
     # Where the variance is tracked, each chain goes on from its own.
     kept = dynamics.kept_variance(_where_tracked(dynamics, own, mean))
     variance = _variance_to_expect(dynamics, own, mean, event)
-    least = jnp.where(event.burning_in, BURN_IN_FRACTION, 0.0)
     if not dynamics.warmup_sets_scales:
         nowhere = jax.tree.map(jnp.zeros_like, position)
-        return Adapted(dynamics.choose_scales(variance, nowhere, least), kept)
+        return Adapted(dynamics.choose_scales(variance, nowhere), kept)
     products = _HessianProducts.fresh(key_batch, gradient, position)
     curvature = _row_curvature(key_probe, products, event.chains)
-    scales = dynamics.choose_scales(variance, curvature, least)
+    scales = dynamics.choose_scales(variance, curvature)
     excess = _excess_frequency(key_power, dynamics, products, scales)
     excess = event.chains.largest(excess)
     shrink = 1.0 / jnp.maximum(jnp.where(jnp.isfinite(excess), excess, 1e4), 1.0)
+    shrink *= event.factor
     scales = updated_if(shrink < 1, lambda s: dynamics.shrink(s, shrink), scales)
     return Adapted(scales, kept)
 

@@ -2,70 +2,146 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Schedule of the warmup, in numbers of draws.
+Schedule of the warmup, in blocks of integrator steps.
 
-Before a few draws of the warmup (the *events*: the first, powers of two, half, three
-quarters and nine tenths of it) the chain stops, measures the minibatch noise and the
-curvature at its position, and sets new scales. In the first half of the warmup the
-minibatches may supply more of the noise: the chain is then too hot but moves fast, as
-it should on its way to the typical set.
+A draw is one block of steps, or several if it is long, so that the warmup never waits
+for the end of a long draw. The first blocks are the descent
+(:mod:`numpyro_pl.warmup.descent`). Then, before a few blocks (the *events*), the chain
+stops, measures the minibatch noise and the curvature at its position, and sets new
+scales.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = [
-    "BURN_IN_FRACTION",
-    "burn_in_end",
-    "event_draws",
-    "last_event",
-    "variance_weight",
-]
+__all__ = ["Schedule"]
 
-BURN_IN_FRACTION = 0.5
-"""Noise fraction in the first half of warmup (or the user's, if that is larger)."""
+LONGEST_BLOCK = 100
+"""Most steps of a block."""
+
+DESCENT_SHARE, LONGEST_DESCENT = 0.2, 2000
+"""Share of the warmup that goes into the descent, and its most steps."""
+
+FIRST_RATE, LAST_RATE = 0.1, 1e-4
+"""Lengths of the first and the last step of the descent, in unconstrained units."""
+
+GROWTH = 1.5
+"""Ratio of the times of successive events after the descent."""
+
+LEAST_GROWTH = 1.05
+"""Least growth of the factor on the steps with each block."""
 
 SHORT_MEMORY = 100.0
 """Most minibatches averaged in the running noise variance in the first half."""
 
 
-def event_draws(num_warmup: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Schedule:
     """
-    Draws before which the scales are set: the first, powers of two, then half, three
-    quarters and nine tenths of the warmup. Between events they are constant.
+    What happens when.
 
-    :param int num_warmup: number of warmup draws.
-    """
-    events = {0} | {int(f * num_warmup) for f in (0.5, 0.75, 0.9)}
-    events |= {2**k for k in range(64) if 2**k <= num_warmup / 2}
-    return np.array(sorted(events))
-
-
-def last_event(num_warmup: int) -> int:
-    """The draw before which the scales are set for the last time."""
-    return int(event_draws(num_warmup)[-1])
-
-
-def burn_in_end(num_warmup: int) -> int:
-    """The first draw at which the noise fraction is the one the user asked for."""
-    return int(0.5 * num_warmup)
-
-
-def variance_weight(draw, num_warmup: int, num_steps: int, rate: float):
-    """
-    Number of minibatches that the running noise variance averages at a draw.
-
-    The noise of a neural network depends on which points are badly fitted at the
-    moment. Step sizes set from the noise at one moment leave some coordinates that the
-    minibatches alone overheat at another. So between half and nine tenths of warmup the
-    variance is averaged over that whole period. Before that it forgets quickly;
-    afterwards it follows the chain at the user's rate.
-
-    :param draw: number of the draw.
-    :param int num_warmup: number of warmup draws.
+    :param int num_warmup: warmup draws.
     :param int num_steps: integrator steps per draw.
-    :param float rate: weight per step of the newest value after warmup.
     """
-    start, stop = burn_in_end(num_warmup), last_event(num_warmup)
-    weight = min(SHORT_MEMORY, 1.0 / rate) + num_steps * jnp.maximum(draw - start, 0)
-    return jnp.where(draw > stop, 1.0 / rate, weight)
+
+    num_warmup: int
+    num_steps: int
+
+    @property
+    def blocks_per_draw(self) -> int:
+        """Blocks of a draw."""
+        return -(-self.num_steps // LONGEST_BLOCK)
+
+    @property
+    def block_steps(self) -> int:
+        """Steps of a block; a draw may have a few more than the user's number."""
+        return -(-self.num_steps // self.blocks_per_draw)
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the warmup."""
+        return self.num_warmup * self.blocks_per_draw
+
+    @property
+    def descent_blocks(self) -> int:
+        """Blocks of the descent."""
+        steps = self.num_blocks * self.block_steps
+        descent = min(DESCENT_SHARE * steps, LONGEST_DESCENT)
+        return int(descent // self.block_steps)
+
+    @property
+    def burn_in_end(self) -> int:
+        """The first block at which chains are taken to have arrived."""
+        return self.num_blocks // 2
+
+    @cached_property
+    def events(self) -> np.ndarray:
+        """
+        Blocks before which the scales are set: right after the descent, then after
+        ever longer times, and at half, three quarters and nine tenths of the warmup.
+        """
+        first = self.descent_blocks
+        events = {first} | {int(f * self.num_blocks) for f in (0.5, 0.75, 0.9)}
+        after = 1.0
+        while first + after <= self.burn_in_end:
+            events.add(first + int(after))
+            after *= GROWTH
+        return np.array(sorted(e for e in events if e >= first))
+
+    @property
+    def growth(self) -> float:
+        """
+        Growth of the factor on the steps with each block (see
+        :mod:`numpyro_pl.warmup.control`): ten times within a quarter of the warmup, or
+        faster.
+        """
+        return max(LEAST_GROWTH, 10.0 ** (4 / max(self.num_blocks, 1)))
+
+    @property
+    def last_event(self) -> int:
+        """The block before which the scales are set for the last time."""
+        return int(self.events[-1])
+
+    def rates(self, block: Any) -> tuple[Any, Any]:
+        """Lengths of the first and the last step of a block of the descent."""
+        decay = LAST_RATE / FIRST_RATE
+        num = max(self.descent_blocks, 1)
+        first = FIRST_RATE * decay ** (block / num)
+        return first, first * decay ** (1 / num)
+
+    def variance_weight(self, block: Any, rate: float) -> jax.Array:
+        """
+        Number of minibatches that the running noise variance averages at a block.
+
+        The noise of a neural network depends on which points are badly fitted at the
+        moment. Step sizes set from the noise at one moment leave some coordinates that
+        the minibatches alone overheat at another. So between half and nine tenths of
+        warmup the variance is averaged over that whole period. Before that it forgets
+        quickly; afterwards it follows the chain at the user's rate.
+
+        :param block: number of the block.
+        :param float rate: weight per step of the newest value after warmup.
+        """
+        since = jnp.maximum(block - self.burn_in_end, 0)
+        weight = min(SHORT_MEMORY, 1.0 / rate) + self.block_steps * since
+        return jnp.where(block > self.last_event, 1.0 / rate, weight)
+
+    def stage(self, draw: int) -> str:
+        """
+        What the draw with this number is part of: `"descending"`, `"heating"`,
+        `"adapting"` or `"sampling"`.
+        """
+        block = draw * self.blocks_per_draw
+        for name, end in (
+            ("descending", self.descent_blocks),
+            ("heating", self.burn_in_end),
+            ("adapting", self.num_blocks),
+        ):
+            if block < end:
+                return name
+        return "sampling"

@@ -11,6 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from numpyro.infer import MCMC
 
 from numpyro_pl import PseudoLangevin
@@ -53,7 +54,9 @@ def refresh_scores(kernel_type):
         progress_bar=False,
     )
     names = ("momentum", "scales", "diverging")
-    mcmc.run(jax.random.key(0), init_params=jnp.zeros((CHAINS, 2)), extra_fields=names)
+    start = jnp.zeros((CHAINS, 2))
+    with pytest.warns(UserWarning, match="diverged"):
+        mcmc.run(jax.random.key(0), init_params=start, extra_fields=names)
     fields = mcmc.get_extra_fields(group_by_chain=True)
     u, rate, diverging = (
         np.asarray(jax.tree.leaves(fields[name])[0], float) for name in names

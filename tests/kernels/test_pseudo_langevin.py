@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ def test_sequential_chains_with_progress_bar_and_thinning(regression):
     text = plain.sampler.get_diagnostics_str(
         jax.tree.map(lambda x: x[0], plain.last_state)
     )
-    assert text.startswith("temperature=")
+    assert text.startswith("sampling temperature=")
     assert "noise=" in text
     assert text.endswith("divergences=0")
 
@@ -156,7 +157,8 @@ def test_divergence_is_flagged_and_survived(capsys):
         num_samples=200,
         progress_bar=False,
     )
-    mcmc.run(jax.random.key(0), init_params=jnp.zeros(4))
+    with pytest.warns(UserWarning, match="draws since the end of warmup diverged"):
+        mcmc.run(jax.random.key(0), init_params=jnp.zeros(4))
     count = int(mcmc.get_extra_fields()["diverging"].sum())
     assert 0 < count < 200
     # Where the user sees it: the state, the progress bar, NumPyro's summary.
@@ -277,14 +279,16 @@ def test_warm_start_is_one_argument(regression):
     assert np.abs(draws(mcmc)[:, 0] - mode).max() < 0.25
 
 
-def test_num_steps_defaults_to_one_pass(regression):
-    kernel = PseudoLangevin(linear_model)
+@pytest.mark.parametrize(("batch", "num_steps"), [(100, 50), (6, 100), (2, 300)])
+def test_num_steps_defaults_to_one_pass_within_bounds(regression, batch, num_steps):
+    """600 rows: one pass is 6, 100 and 300 steps."""
+    kernel = PseudoLangevin(partial(linear_model, batch=batch))
     kernel.init(jax.random.key(0), 1, None, regression, {})
     state = kernel.init(jax.random.key(0), 1, None, regression, {})
     binding, data = kernel._bind(regression, {})
-    assert kernel._run(binding, data, state.z).num_steps == 6
+    assert kernel._run(binding, data, state.z).schedule.num_steps == num_steps
     three = PseudoLangevin(linear_model, num_steps=3)
-    assert three._run(binding, data, state.z).num_steps == 3
+    assert three._run(binding, data, state.z).schedule.num_steps == 3
 
 
 @pytest.mark.parametrize("which", ["flax", "nnx", "eqx"])

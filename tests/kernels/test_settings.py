@@ -70,7 +70,7 @@ def test_a_groups_own_max_frequency_comes_first(regression):
     """Without noise the largest frequency of each group is the one asked for."""
     partition = {"a": Langevin(max_frequency=0.2), "b": OverdampedLangevin()}
     kernel = PartitionedLangevin(two_sites, partition, max_frequency=0.4)
-    scales = run(kernel, regression, warmup=8, batch=None).last_state.scales
+    scales = run(kernel, regression, warmup=64, batch=None).last_state.scales
     x = np.asarray(regression[0], np.float64)
     hessian = (x.T @ x + np.eye(3)) / 600
     for group, rows, wanted in ((0, slice(0, 2), 0.2), (1, slice(2, 3), 0.4)):

@@ -3,6 +3,8 @@
 
 """Events of the warmup: when they are, what they set, what chains tell each other."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +14,7 @@ from jax import random
 from numpyro_pl.dynamics import MinibatchGradient, Partition, PseudoLangevinDynamics
 from numpyro_pl.warmup.adaptation import Event, adapt
 from numpyro_pl.warmup.pooling import ManyChains, OneChain
-from numpyro_pl.warmup.schedule import (
-    burn_in_end,
-    event_draws,
-    last_event,
-    variance_weight,
-)
+from numpyro_pl.warmup.schedule import Schedule
 
 CURVATURE = jnp.array([100.0, 1.0, 1e-3, 0.0])
 NOISE = jnp.array([1e4, 0.01, 1e4, 0.0])
@@ -39,25 +36,54 @@ def gradient(curvature, noise):
 
 
 def event(chains=None, **changes):
-    one = Event(True, False, 256, 100.0, chains or OneChain())
+    one = Event(True, False, 256, 100.0, 1.0, chains or OneChain())
     return one._replace(**changes)
 
 
+@pytest.mark.parametrize("num_steps", [6, 100, 5000])
 @pytest.mark.parametrize("num_warmup", [0, 1, 7, 500])
-def test_events(num_warmup):
-    """The first draw, powers of two, and late ones; nothing after nine tenths."""
-    events = event_draws(num_warmup)
-    assert events[0] == 0
-    assert (np.diff(events) > 0).all()
-    assert events[-1] == last_event(num_warmup) <= 0.9 * num_warmup
-    assert burn_in_end(num_warmup) in events
-    if num_warmup == 500:
-        expected = [0, 1, 2, 4, 8, 16, 32, 64, 128, 250, 375, 450]
-        assert events.tolist() == expected
+def test_events(num_warmup, num_steps):
+    """The first one after the descent, and the last at nine tenths of the warmup."""
+    plan = Schedule(num_warmup, num_steps)
+    assert plan.events[0] == plan.descent_blocks
+    assert (np.diff(plan.events) > 0).all()
+    assert plan.events[-1] == plan.last_event <= 0.9 * plan.num_blocks
+    if num_warmup:
+        assert plan.burn_in_end in plan.events
+    assert plan.blocks_per_draw * plan.block_steps >= num_steps
+    assert plan.block_steps <= 100
+
+
+def test_a_long_draw_adapts_within_itself():
+    """At 5,000 steps a draw, ten scales are set before the second draw begins."""
+    plan = Schedule(500, 5000)
+    assert plan.descent_blocks < plan.blocks_per_draw
+    assert (plan.events < plan.blocks_per_draw).sum() >= 8
+
+
+def test_the_rates_of_the_descent_are_one_geometric_sequence():
+    plan = Schedule(100, 50)
+    rates = [plan.rates(k) for k in range(plan.descent_blocks)]
+    assert rates[0][0] == pytest.approx(0.1)
+    assert rates[-1][1] == pytest.approx(1e-4)
+    for before, after in pairwise(rates):
+        assert before[1] == pytest.approx(after[0])
+
+
+def test_stages():
+    plan = Schedule(100, 50)
+    stages = [plan.stage(i) for i in (0, 19, 20, 49, 50, 99, 100, 5000)]
+    assert stages == [
+        *["descending"] * 2,
+        *["heating"] * 2,
+        *["adapting"] * 2,
+        *["sampling"] * 2,
+    ]
 
 
 def test_the_running_variance_forgets_fast_only_in_the_first_half():
-    weights = [float(variance_weight(i, 100, 10, 1e-3)) for i in (0, 50, 60, 90, 91)]
+    plan = Schedule(100, 10)
+    weights = [float(plan.variance_weight(i, 1e-3)) for i in (0, 50, 60, 90, 91)]
     assert weights == [100, 100, 200, 500, 1000]
 
 
@@ -153,5 +179,5 @@ def test_chains_share_scales_for_the_noise_of_all():
     wanted = dynamics.thermal_rate * 0.1 / expected
     np.testing.assert_allclose(scales[0].mean(), wanted, rtol=0.05)
     (scales,), _ = run(True)
-    wanted = dynamics.thermal_rate * 0.5 / 2.5e4
+    wanted = dynamics.thermal_rate * 0.1 / 2.5e4
     np.testing.assert_allclose(scales[0].mean(), wanted, rtol=0.05)

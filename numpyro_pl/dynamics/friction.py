@@ -1,0 +1,70 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+r"""
+Friction from the examples: every source of minibatch noise gets the friction that
+balances it.
+
+The noise of a minibatch gradient is correlated between coordinates, and the thermostat
+can leave out only its diagonal. But fluctuation and dissipation balance at every
+position, so friction may depend on the position and on the minibatch without a change
+of the target. Let :math:`l_i` be the negative log likelihoods of the B rows of a
+minibatch and :math:`u` the displacement of the last step, and
+:math:`s_i = \nabla l_i \cdot u`. The force
+
+.. math::
+
+    F = \frac{N}{B} \sum_i \frac{N}{2 (B - 1) T} (s_i - \bar s) \nabla l_i
+
+is in expectation :math:`V u / (2 T)`, with the covariance V of the gradient noise: the
+friction that dissipates what this noise adds, to first order in the step. The
+displacement is that of the step before: it must not depend on the same minibatch.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from numpyro_pl.trees.arithmetic import Tree, tree_dot
+
+__all__ = ["example_friction", "friction_share"]
+
+
+def example_friction(
+    losses: Callable[[Tree], jax.Array], position: Tree, displacement: Tree, temperature
+) -> Tree:
+    """
+    The force above, in the units of a gradient.
+
+    :param losses: negative log likelihoods of the rows of a minibatch, each times
+        `N / B`, as a function of the position: shape (B,), in nats.
+    :param position: the position.
+    :param displacement: displacement of the step before, a tree like the position.
+    :param temperature: temperature of the target, a scalar.
+    """
+    values, pull_back = jax.vjp(losses, position)
+    change = jax.jvp(losses, (position,), (displacement,))[1]
+    num = values.shape[0]
+    weight = 0.5 * num / ((num - 1) * temperature)
+    return pull_back(((change - jnp.mean(change)) * weight).astype(values.dtype))[0]
+
+
+def friction_share(displacement: Tree, force: Tree, rates: Tree) -> jax.Array:
+    r"""
+    Share of the friction that is applied, :math:`1 / (1 + \rho)` with
+    :math:`\rho = |F|^2 / (2 F \cdot u)` in thermal units.
+
+    The first order is too much where one badly fitted example dominates. With this
+    share the friction takes energy out at every step: that of the first order, times
+    the share squared. The rest of the noise is left to the thermostat.
+
+    :param displacement: the displacement u.
+    :param force: the force F.
+    :param rates: displacement by a unit force, per coordinate.
+    """
+    square = tree_dot(jax.tree.map(jnp.multiply, rates, force), force)
+    work = 2 * tree_dot(force, displacement)
+    share = work / jnp.where(work > 0, work + square, 1.0)
+    # Infinite forces come before a divergence, which is found at the end of the block.
+    return jnp.where((work > 0) & jnp.isfinite(share), share, 0.0)

@@ -1,0 +1,215 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+One block of steps of one chain: down, or on with the dynamics; and the way back if it
+was bad.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax, random
+
+from numpyro_pl.dynamics.integrate import Phase, Trajectory, integrate
+from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.kernels.run import Run
+from numpyro_pl.kernels.state import LangevinState
+from numpyro_pl.trees.arithmetic import Tree, is_large
+from numpyro_pl.trees.increments import Increments, resolve_increments
+from numpyro_pl.trees.ordering import computed_after
+from numpyro_pl.warmup import control
+from numpyro_pl.warmup.descent import Averages, Descent, descend
+
+__all__ = ["advance_block", "descend_block", "fresh_momentum", "gone_back_if", "shrunk"]
+
+MEASURE_EVERY = 8
+"""Steps between measurements in large models, where memory traffic counts."""
+
+
+def descend_block(run: Run, block, state: LangevinState) -> LangevinState:
+    """
+    A block of the descent. A chain that is not to descend stays where it is.
+
+    :param Run run: what a draw depends on.
+    :param block: number of the block.
+    :param LangevinState state: state of the chain.
+    """
+    rng_key, key_steps = random.split(state.rng_key)
+    plan = run.schedule
+    kind = resolve_increments(run.settings.increments, state.z)
+    active = state.control.descending
+    descent = Descent(plan.block_steps, *plan.rates(block), kind, active)
+    position = run.layout.pack(state.z)
+    averages = _kept_averages(run, block, state)
+    new, averages = descend(
+        key_steps, run.gradient(), (position, averages), state.temperature, descent
+    )
+    if _are_like_positions(state, position):
+        state = state._replace(momentum=averages.mean, scales=averages.square)
+    return state._replace(
+        z=run.layout.unpack(new),
+        rng_key=rng_key,
+    )
+
+
+def _are_like_positions(state: LangevinState, position: tuple) -> bool:
+    """Whether momentum and scales have the form of a position."""
+    shapes = [
+        jax.tree.map(jnp.shape, tree)
+        for tree in (position, state.momentum, state.scales)
+    ]
+    return shapes[0] == shapes[1] == shapes[2]
+
+
+def _kept_averages(run: Run, block, state: LangevinState) -> Averages:
+    """
+    Averages of the descent so far. They are kept in place of momentum and scales, which
+    have no values yet, if these have the form of a position; else each block starts
+    anew.
+    """
+    position = run.layout.pack(state.z)
+    num_before = block * run.schedule.block_steps
+    if not _are_like_positions(state, position):
+        return Averages.none(position)
+    first = block == 0
+    mean, square = jax.tree.map(
+        lambda x: jnp.where(first, 0.0, x), (state.momentum, state.scales)
+    )
+    return Averages(mean, square, jnp.asarray(num_before))
+
+
+def advance_block(run: Run, block, start: Tree, state: LangevinState) -> LangevinState:
+    """
+    A block of steps of the dynamics, none during the descent. A block that is not
+    finite or far too hot is undone: the chain goes back to the start of the draw with a
+    fresh momentum. In warmup the steps are then shortened; afterwards they are fixed.
+
+    :param Run run: what a draw depends on.
+    :param block: number of the block.
+    :param start: position at the start of the draw.
+    :param LangevinState state: state of the chain.
+    """
+    rng_key, key_steps, key_fresh = random.split(state.rng_key, 3)
+    plan, target = run.schedule, state.temperature
+    dynamics = run.dynamics.at_temperature(target)
+    phase, kinetic = _integrated(run, block, dynamics, state, key_steps)
+    active = block >= plan.descent_blocks
+    kinetic = jnp.where(active, kinetic, target)
+    warming = block < plan.num_blocks
+    z = run.layout.unpack(phase.position)
+    bad = control.runaway(kinetic, target, run.layout.sizes, warming)
+    bad = active & (bad | ~_all_finite((z, phase.momentum, kinetic)))
+    is_hot = control.hot(kinetic, target, run.layout.sizes)
+    blocks_before = block % plan.blocks_per_draw
+    mean = state.kinetic_temperature
+    mean += (kinetic - mean) / (blocks_before + 1)
+    before = state
+    state = state._replace(
+        z=z,
+        momentum=phase.momentum,
+        noise_variance=phase.noise_variance,
+        kinetic_temperature=jnp.where(bad, kinetic, mean),
+        rng_key=rng_key,
+    )
+    state = gone_back_if(run, bad, state, before._replace(z=start), key_fresh)
+    changed = control.after_block(state.control, bad, is_hot, plan.growth)
+    changed = jax.tree.map(
+        lambda new, old: jnp.where(warming & active, new, old), changed, state.control
+    )
+    limited = dynamics.limited(state.scales, state.noise_variance)
+    scales = jax.tree.map(
+        lambda new, old: jnp.where(warming & active, new, old), limited, state.scales
+    )
+    return shrunk(dynamics, state._replace(control=changed), state, scales)
+
+
+def shrunk(
+    dynamics: Partition, state: LangevinState, before: LangevinState, scales: Tree
+) -> LangevinState:
+    """
+    The state with scales that follow its control, and a momentum that fits them.
+
+    :param LangevinState state: the state, with a new control.
+    :param LangevinState before: the state with the control that the scales follow.
+    :param scales: the scales.
+    """
+    ratio = state.control.factor / before.control.factor
+    scales = dynamics.shrink(scales, ratio)
+    momentum = dynamics.rescaled(state.momentum, before.scales, scales)
+    return state._replace(scales=scales, momentum=momentum)
+
+
+def gone_back_if(
+    run: Run,
+    bad: jax.Array,
+    state: LangevinState,
+    before: LangevinState,
+    rng_key: jax.Array,
+) -> LangevinState:
+    """
+    The state or, if it is bad, one at an earlier position with a fresh momentum.
+
+    :param bad: whether the chain goes back.
+    :param before: the earlier position, and a momentum whose thermostat is not
+        disturbed yet.
+    :param rng_key: a PRNG key.
+    """
+    dynamics = run.dynamics.at_temperature(state.temperature)
+
+    # Bounded, not restored: keeping the old variance would hold one more array during
+    # the whole draw.
+    def bounded():
+        return dynamics.bounded_variance(state.scales, state.noise_variance)
+
+    return state._replace(
+        z=jax.tree.map(lambda new, old: jnp.where(bad, old, new), state.z, before.z),
+        momentum=lax.cond(
+            bad,
+            lambda: fresh_momentum(run, state, before.momentum, rng_key),
+            lambda: state.momentum,
+        ),
+        noise_variance=lax.cond(bad, bounded, lambda: state.noise_variance),
+        diverging=state.diverging | bad,
+    )
+
+
+def fresh_momentum(
+    run: Run, state: LangevinState, previous: Tree, rng_key: jax.Array
+) -> Tree:
+    """
+    A thermal momentum for the scales of a state.
+
+    :param previous: the momentum whose thermostat, if any, goes on.
+    """
+    dynamics = run.dynamics.at_temperature(state.temperature)
+    kind = resolve_increments(run.settings.increments, state.z)
+    like = run.layout.pack(state.z)
+    increments = Increments(kind, rng_key)
+    return dynamics.draw_momentum(increments, state.scales, like, previous)
+
+
+def _integrated(
+    run: Run, block, dynamics: Partition, state: LangevinState, rng_key: jax.Array
+) -> tuple[Phase, jax.Array]:
+    gradient = run.gradient()
+    if not dynamics.tracks_noise:
+        gradient = gradient._replace(halves=None)
+    # Forced after the adaptation: the first update does not depend on it, and would
+    # otherwise be computed earlier and held.
+    position = computed_after(run.layout.pack(state.z), state.scales)
+    every_step = gradient.always_halves or not is_large(state.z)
+    num_steps = run.schedule.block_steps
+    trajectory = Trajectory(
+        num_steps,
+        1 if every_step else min(MEASURE_EVERY, num_steps),
+        1.0 / run.variance_weight(block),
+        resolve_increments(run.settings.increments, state.z),
+        jnp.where(block >= run.schedule.descent_blocks, num_steps, 0),
+    )
+    start = Phase(position, state.momentum, state.noise_variance)
+    return integrate(rng_key, dynamics, gradient, start, state.scales, trajectory)
+
+
+def _all_finite(tree: Tree) -> jax.Array:
+    finite = [jnp.isfinite(jnp.sum(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(finite))

@@ -1,0 +1,76 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Warnings that a run gives by itself. NumPyro's `MCMC` has no hook at the end of warmup
+or of a run, so compiled programs call back when there is something to say.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from numpyro_pl.kernels.run import Run
+from numpyro_pl.kernels.state import LangevinState
+from numpyro_pl.warmup.settling import (
+    BAD_SHARE,
+    problems,
+    warn_of_divergences,
+    warn_unless_settled,
+)
+
+__all__ = ["report"]
+
+FEWEST_DIVERGENCES = 5
+"""Divergences from which a run warns, and again each time their number has doubled."""
+
+
+def report(run: Run, i, state: LangevinState) -> None:
+    """
+    Warn after the last draw of the warmup if the chains have not settled, and later if
+    more than a few in a hundred draws diverge.
+
+    :param Run run: what a draw depends on.
+    :param i: number of the draw.
+    :param LangevinState state: state of the chain or chains after it.
+    """
+    num_warmup = run.schedule.num_warmup
+    sizes = np.atleast_1d(run.layout.sizes)
+    allowed = np.array([_allowed_noise(m) for m in run.dynamics.members])
+
+    def settled(record, noise):
+        one = np.ndim(noise) == (0 if len(sizes) == 1 else 1)
+        if one:
+            record, noise = jax.tree.map(lambda x: np.asarray(x)[None], (record, noise))
+        warn_unless_settled(problems(record, noise, allowed, sizes))
+
+    if num_warmup:
+        lax.cond(
+            i == num_warmup - 1,
+            lambda: jax.debug.callback(settled, state.settling, state.noise_fraction),
+            lambda: None,
+        )
+
+    # The total of the chains, and whether it has just reached 5, 10, 20, ...
+    total = jnp.sum(state.num_divergences)
+    new = jnp.sum(state.diverging)
+    num_draws = (i + 1 - num_warmup) * state.num_divergences.size
+    doublings = FEWEST_DIVERGENCES * 2 ** jnp.arange(20)
+    crossed = jnp.any((total >= doublings) & (total - new < doublings))
+    many = (i >= num_warmup) & crossed & (total > BAD_SHARE * num_draws)
+    lax.cond(
+        many,
+        lambda: jax.debug.callback(_diverged, total, num_draws),
+        lambda: None,
+    )
+
+
+def _diverged(total, num_draws) -> None:
+    warn_of_divergences(int(total), int(num_draws))
+
+
+def _allowed_noise(dynamics) -> float:
+    """The noise fraction asked for; no bound where the user has set the steps."""
+    fraction = dynamics.noise_fraction
+    return fraction if dynamics.warmup_sets_scales and fraction else np.inf

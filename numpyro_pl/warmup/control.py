@@ -1,0 +1,142 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Control of a chain between events: when a block of steps was bad, when steps are too
+long, and when a potential is too high to go on from.
+
+Scales that suit one place may be far too large a moment later: near a mode of a network
+that fits its data, noise and curvature are tiny; where it does not, a hundred times
+larger. So every chain has a factor of its own, at most 1, by which all its squared
+frequencies are reduced. Its first value is small. In warmup it grows slowly, shrinks
+when the chain is hot, and shrinks a lot when the chain must go back.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["Control", "after_block", "first_control", "hot", "judged", "runaway"]
+
+FIRST_FACTOR = 0.1
+"""Factor of a chain at its start, unless it starts in equilibrium."""
+
+SHRINK_HOT, SHRINK_BAD = 0.8, 0.35
+"""What a block does to the factor if the chain is hot, and if it must go back."""
+
+TOO_HOT = 3.0
+"""Configurational temperature, relative to the target's, above which a chain is not in
+equilibrium; one over it, below which it is not."""
+
+BELOW_BAD, BELOW_HOT, RECOVERY = 0.7, 0.9, 1.007
+"""Bound on the factor after it was too large once, relative to that value, and the
+growth of this bound with each block: large factors are tried again, but not soon."""
+
+FOLLOW = 0.1
+"""Share by which the reference potential follows a higher one at each draw."""
+
+
+class Control(NamedTuple):
+    """
+    Variables of the control of a chain, scalars.
+
+    - **factor** - factor on all squared frequencies, in (0, 1].
+    - **bound** - bound on the factor, in (0, 1].
+    - **reference** - a potential at which the chain was lately, in nats.
+    - **descending** - whether the chain descends in the first part of warmup; a start
+      that is not hot stays where it is.
+    """
+
+    factor: jax.Array
+    bound: jax.Array
+    reference: jax.Array
+    descending: jax.Array
+
+
+def first_control(potential_energy: jax.Array, heat) -> Control:
+    """
+    Control of a chain at its start.
+
+    :param potential_energy: potential at the start, in nats.
+    :param heat: configurational temperature there, relative to the target's.
+    """
+    dtype = potential_energy.dtype
+    descending = ~(heat < TOO_HOT)
+    settled = ~descending & (heat > 1 / TOO_HOT)
+    return Control(
+        jnp.where(settled, 1.0, FIRST_FACTOR).astype(dtype),
+        jnp.ones((), dtype),
+        potential_energy,
+        descending,
+    )
+
+
+def runaway(kinetic: jax.Array, temperature, sizes: Any, warming) -> jax.Array:
+    """
+    Whether a block was so hot that the chain must go back. In equilibrium that does not
+    happen: one coordinate alone would have to have 40 times its mean energy.
+
+    :param kinetic: mean kinetic temperature of the block, by group.
+    :param temperature: temperature of the target, by group.
+    :param sizes: number of coordinates, by group.
+    :param warming: whether this is in warmup.
+    """
+    limit = jnp.where(warming, 3.0 + 40.0 / sizes, 100.0 + 100.0 / sizes)
+    return jnp.any(kinetic > limit * temperature)
+
+
+def hot(kinetic: jax.Array, temperature, sizes: Any) -> jax.Array:
+    """
+    Whether a block was hot: its steps are too long. In equilibrium that happens in one
+    block of a million, if the energy of its coordinates is that of one moment.
+    """
+    limit = 1.2 + 5.0 * jnp.sqrt(2.0 / sizes) + 15.0 / sizes
+    return jnp.any(kinetic > limit * temperature)
+
+
+def after_block(control: Control, bad, is_hot, growth: float = 1.0) -> Control:
+    """
+    The control after a block of warmup.
+
+    :param float growth: growth of the factor if nothing is wrong.
+    :param bad: whether the chain went back.
+    :param is_hot: whether it was hot.
+    """
+    factor, bound = control.factor, control.bound * RECOVERY
+    bound = jnp.where(is_hot, BELOW_HOT * factor, bound)
+    bound = jnp.minimum(jnp.where(bad, BELOW_BAD * factor, bound), 1.0)
+    grown = jnp.where(is_hot, SHRINK_HOT, growth) * factor
+    new = jnp.where(bad, SHRINK_BAD * factor, jnp.minimum(grown, bound))
+    return control._replace(factor=new, bound=bound)
+
+
+def judged(
+    control: Control, potential_energy, size: float, temperature, warming
+) -> tuple[jax.Array, Control]:
+    """
+    Judge the potential at the end of a draw.
+
+    The reference follows the potential down at once and up slowly. A potential of a
+    quarter of `size` temperatures above it is no place to continue from: in equilibrium
+    it would be half as many standard deviations as the root of `size / 8`. After warmup
+    only one of four times that height is a divergence, since the draws are kept.
+
+    :param potential_energy: potential at the end of the draw, in nats.
+    :param float size: number of coordinates.
+    :param temperature: the highest temperature of the groups.
+    :param warming: whether this is in warmup.
+    :return: (whether the draw is bad, control after it).
+    """
+    height = jnp.where(warming, 0.25 * size + 30.0, size + 120.0) * temperature
+    bad = ~(potential_energy <= control.reference + height)
+    followed = control.reference + FOLLOW * (potential_energy - control.reference)
+    reference = jnp.minimum(potential_energy, followed)
+    reference = jnp.where(bad, control.reference, reference)
+    again = after_block(control, bad, False)
+    # A good draw leaves the factor alone: its blocks have changed it already.
+    factor, bound = (
+        jnp.where(bad & warming, new, old)
+        for new, old in ((again.factor, control.factor), (again.bound, control.bound))
+    )
+    return bad, control._replace(factor=factor, bound=bound, reference=reference)

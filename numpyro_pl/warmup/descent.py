@@ -1,0 +1,154 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The way down: from any start to the neighbourhood of the typical set.
+
+Far from it the noise and the curvature say nothing about those to come, and step sizes
+taken from them are wrong a moment later. The descent needs neither: each coordinate
+moves by a given length, whatever its gradient (as in Adam), and the lengths decrease
+geometrically from larger than most posteriors to smaller than most. Thermal noise that
+belongs to these steps is added. Without it the chain would end at a mode: of a network
+that fits its data, where noise and curvature are tiny and tell nothing about the
+typical set; of a hierarchical model, where a scale is zero.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax, random
+
+from numpyro_pl.dynamics.integrate import MinibatchGradient
+from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.trees.increments import Increments
+
+__all__ = ["Averages", "Descent", "descend"]
+
+MEAN_MEMORY, SQUARE_MEMORY = 0.9, 0.99
+"""Memories of the mean gradient and of its square, as in Adam."""
+
+RAMP = 10
+"""Steps after which the averages are good enough to move at full length."""
+
+NOISE = 0.5
+"""Variance of the thermal noise, relative to that of the target's temperature. A step
+is long where the gradient has been small, which drives coordinates to such places: a
+coordinate of normal prior and without data would have twice its variance."""
+
+LARGEST_NOISE = 0.5
+"""Largest standard deviation of the thermal noise of a step."""
+
+
+class Descent(NamedTuple):
+    """
+    A block of steps of the descent.
+
+    - **num_steps** - number of steps.
+    - **first_rate**, **last_rate** - length of its first and of its last step, in units
+      of the unconstrained coordinates.
+    - **increments** - kind of random increments.
+    - **active** - whether the chain moves at all.
+    """
+
+    num_steps: int
+    first_rate: jax.Array
+    last_rate: jax.Array
+    increments: str
+    active: jax.Array
+
+
+class Averages(NamedTuple):
+    """
+    Averages over the descent so far.
+
+    - **mean** - of the gradients, by group.
+    - **square** - of their squares, by group.
+    - **num_steps** - steps averaged.
+    """
+
+    mean: tuple
+    square: tuple
+    num_steps: jax.Array
+
+    @classmethod
+    def none(cls, position: tuple) -> "Averages":
+        """Before the first step."""
+        zeros = jax.tree.map(jnp.zeros_like, position)
+        return cls(zeros, zeros, jnp.asarray(0))
+
+
+def descend(
+    rng_key: jax.Array,
+    gradient: MinibatchGradient,
+    start: tuple[tuple, Averages],
+    temperature: jax.Array,
+    descent: Descent,
+) -> tuple[tuple, Averages]:
+    """
+    A block of steps.
+
+    :param rng_key: a PRNG key.
+    :param MinibatchGradient gradient: the gradient.
+    :param start: the position, by group, and the averages.
+    :param temperature: temperature of the target: a scalar, or one for each group.
+    :param Descent descent: the steps.
+    :return: the two after them.
+    """
+    key_batch, key_step = random.split(rng_key)
+    batches = gradient.draw_batches(key_batch, descent.num_steps)
+    temperatures = jnp.broadcast_to(temperature, (len(start[0]),))
+    before = start[1].num_steps
+    decay = jnp.log(descent.last_rate / descent.first_rate)
+
+    def moved(x, drift, noise):
+        new = x + drift + noise
+        return jnp.where(descent.active & jnp.isfinite(new), new, x)
+
+    def step(t, carry):
+        x, (mean, square, _) = carry
+        num = before + t + 1
+        g = gradient.grad(x, gradient.batch_at(batches, t))
+        mean = _averaged(mean, g, MEAN_MEMORY)
+        square = _averaged(square, jax.tree.map(jnp.square, g), SQUARE_MEMORY)
+        rate = descent.first_rate * jnp.exp(decay * t / descent.num_steps)
+        rate *= jnp.minimum(1.0, num / RAMP)
+        weights = 1 - MEAN_MEMORY**num, 1 - SQUARE_MEMORY**num
+        moves = tuple(
+            _moves(m, s, rate, weights, temperature)
+            for m, s, temperature in zip(mean, square, temperatures, strict=True)
+        )
+        noise = Increments(descent.increments, key_step, t).scaled(
+            tuple(sd for _, sd in moves)
+        )
+        drift = tuple(d for d, _ in moves)
+        x = jax.tree.map(moved, x, drift, noise)
+        return x, Averages(mean, square, num)
+
+    return lax.fori_loop(0, descent.num_steps, step, start)
+
+
+def _averaged(mean: Tree, value: Tree, memory: float) -> Tree:
+    return jax.tree.map(
+        lambda m, v: memory * m + (1 - memory) * jnp.where(jnp.isfinite(v), v, 0),
+        mean,
+        value,
+    )
+
+
+def _moves(mean: Tree, square: Tree, rate, weights, temperature) -> tuple[Tree, Tree]:
+    """Drift of a group, and standard deviation of its thermal noise."""
+    least = 2 * rate * temperature / LARGEST_NOISE**2
+
+    def per_gradient(s):
+        size = jnp.sqrt(s / weights[1]) + least
+        return (rate / size).astype(s.dtype)
+
+    lengths = jax.tree.map(per_gradient, square)
+    drift = jax.tree.map(
+        lambda a, m: -a * (m / weights[0]).astype(m.dtype), lengths, mean
+    )
+    sd = jax.tree.map(
+        lambda a: jnp.sqrt(2 * NOISE * a * temperature).astype(a.dtype), lengths
+    )
+    return drift, sd

@@ -1,0 +1,177 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Whether chains have settled by the end of their warmup.
+
+The third and the last quarter of the warmup are compared: a chain that still falls has
+a lower potential in the last one. One warning says what is wrong and what to change.
+"""
+
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = [
+    "Settling",
+    "first_settling",
+    "problems",
+    "recorded",
+    "warn_of_divergences",
+    "warn_unless_settled",
+]
+
+FEWEST_DRAWS = 50
+"""Draws of a quarter of the warmup from which it can be judged."""
+
+FALL, FALL_CHANCE = 1.0, 1.5
+"""Fall of the mean potential between the quarters, in its standard deviations within
+the last one, from which chains are still falling: the first, plus the second over the
+square root of the number of chains, since slow chains fall or rise by chance. A steady
+fall gives 3.5."""
+
+APART = 1.3
+"""R-hat of the potential in the last quarter from which chains are apart."""
+
+TEMPERATURE_ERROR, NOISE_EXCESS, BAD_SHARE = 0.1, 1.5, 0.03
+"""Deviation of the temperature, noise relative to what was asked for, and share of
+divergent draws from which something is wrong."""
+
+
+class Settling(NamedTuple):
+    """
+    What a chain remembers of the second half of its warmup. The arrays have an entry
+    for the third quarter and one for the last.
+
+    - **num_draws** - number of draws.
+    - **mean** - mean potential, in nats.
+    - **square** - sum of its squared deviations.
+    - **temperature** - mean kinetic temperature in the last quarter, relative to the
+      target; by group.
+    - **divergences** - divergent draws in the last quarter.
+    """
+
+    num_draws: jax.Array
+    mean: jax.Array
+    square: jax.Array
+    temperature: jax.Array
+    divergences: jax.Array
+
+
+def first_settling(temperature: jax.Array) -> Settling:
+    """An empty record; `temperature` gives the type and the number of groups."""
+    two = jnp.zeros(2, temperature.dtype)
+    none = jnp.zeros((), temperature.dtype)
+    return Settling(two, two, two, jnp.zeros_like(temperature), none)
+
+
+def recorded(
+    settling: Settling, draw, num_warmup: int, potential_energy, kinetic, diverging
+) -> Settling:
+    """
+    The record after a draw.
+
+    :param draw: number of the draw.
+    :param int num_warmup: number of warmup draws.
+    :param potential_energy: its potential, in nats.
+    :param kinetic: its kinetic temperature relative to the target, by group.
+    :param diverging: whether it diverged.
+    """
+    third, last = num_warmup // 2, (3 * num_warmup) // 4
+    within = jnp.stack([(draw >= third) & (draw < last), draw >= last])
+    within &= draw < num_warmup
+    count = settling.num_draws + within
+    step = potential_energy - settling.mean
+    mean = settling.mean + jnp.where(within, step / jnp.maximum(count, 1), 0.0)
+    square = settling.square + jnp.where(within, step * (potential_energy - mean), 0.0)
+    share = within[1] / jnp.maximum(count[1], 1)
+    temperature = settling.temperature + share * (kinetic - settling.temperature)
+    divergences = settling.divergences + (within[1] & diverging)
+    return Settling(count, mean, square, temperature, divergences)
+
+
+def problems(
+    settling: Settling, noise: Any, allowed_noise: Any, num_coordinates: Any
+) -> list[str]:
+    """
+    What is wrong at the end of a warmup, one sentence for each.
+
+    :param Settling settling: records with a leading axis of chains.
+    :param noise: noise fractions, of shape (chains, groups).
+    :param allowed_noise: those asked for, of shape (groups,).
+    :param num_coordinates: number of coordinates of each group.
+    """
+    count, mean, square = (np.asarray(x, float) for x in settling[:3])
+    if count[:, 1].min() < FEWEST_DRAWS:
+        return []
+    num = count[0, 1]
+    variance = square[:, 1] / (num - 1)
+    found = []
+    fall = np.mean((mean[:, 0] - mean[:, 1]) / np.sqrt(variance + 1e-30))
+    if fall > FALL + FALL_CHANCE / len(mean) ** 0.5:
+        found.append("the potential is still falling: warm up longer")
+    if len(mean) > 1:
+        between = mean[:, 1].var(ddof=1)
+        r_hat = np.sqrt(1 + between / (variance.mean() + 1e-30))
+        if r_hat > APART:
+            found.append(
+                f"the chains are in different places (R-hat {r_hat:.2f} of their "
+                "potentials): warm up longer; if that does not help, they are in "
+                "different modes and must not be averaged"
+            )
+    temperature = np.asarray(settling.temperature, float).reshape(len(mean), -1)
+    error = np.abs(temperature.mean(0) - 1)
+    chance = 10 * np.sqrt(2 / (np.asarray(num_coordinates) * num))
+    if (error > TEMPERATURE_ERROR + chance).any():
+        worst = temperature.mean(0)[np.argmax(error)]
+        found.append(
+            f"the kinetic temperature is {worst:.2f} times the target: lower "
+            "max_frequency or noise_fraction"
+        )
+    excess = np.asarray(noise, float).reshape(len(mean), -1).mean(0)
+    excess = excess / np.asarray(allowed_noise)
+    if (excess > NOISE_EXCESS).any():
+        found.append(
+            f"the noise fraction is {excess.max():.1f} times what was asked for: warm "
+            "up longer, or raise subsample_size"
+        )
+    bad = np.asarray(settling.divergences, float) / num
+    if (bad > BAD_SHARE).any():
+        found.append(
+            f"{bad.max():.0%} of the last warmup draws diverged: warm up longer, or "
+            "lower max_frequency"
+        )
+    return found
+
+
+def warn_unless_settled(found: list[str]) -> None:
+    """
+    One warning for everything that is wrong.
+
+    :param found: what :func:`problems` found.
+    """
+    if found:
+        warnings.warn(
+            "The warmup has not settled: " + "; ".join(found) + ".",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def warn_of_divergences(num_divergences: int, num_draws: int) -> None:
+    """
+    Warn that draws must not be used.
+
+    :param int num_divergences: divergences since the end of warmup.
+    :param int num_draws: draws since then, of all chains.
+    """
+    warnings.warn(
+        f"{num_divergences} of {num_draws} draws since the end of warmup diverged: do "
+        "not use them. Lower max_frequency or noise_fraction, raise subsample_size, or "
+        "warm up longer.",
+        UserWarning,
+        stacklevel=2,
+    )

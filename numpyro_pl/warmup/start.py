@@ -1,0 +1,85 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Where a warmup begins: at the user's start, or nearer to zero if that is better."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from numpyro_pl.dynamics.integrate import MinibatchGradient
+from numpyro_pl.trees.arithmetic import Tree, size_of, squared_norm, sum_of, tree_dot
+from numpyro_pl.trees.increments import tree_signs
+from numpyro_pl.trees.ordering import not_hoisted
+
+__all__ = ["heat_at_start", "nearer_start"]
+
+HALVINGS = 8
+"""Starts tried: the given one, and that many fewer one times halved."""
+
+PROBES = 16
+"""Random probes of the trace of the Hessian."""
+
+
+def nearer_start(potential: Callable[[Tree], jax.Array], z: Tree, temperature) -> Tree:
+    """
+    The start, or its half, quarter, and so on, where the free energy
+    `U(s z) - n T log s` of these scales `s` is lowest, with n the number of
+    coordinates. A start that is less than n T worse is left as it is: it may be a draw
+    of an earlier run.
+
+    Networks need this. At a start from `init_to_uniform` all units of a layer may be
+    saturated or dead, and the potential infinite; no gradient leads away from there.
+
+    :param potential: potential of a position on the full data, in nats.
+    :param z: the start.
+    :param temperature: temperature of the target.
+    """
+    shares = 0.5 ** jnp.arange(float(HALVINGS))
+    size = size_of(z)
+
+    def times(share):
+        return jax.tree.map(lambda x: x * share.astype(x.dtype), z)
+
+    def free_energy(share):
+        return potential(times(share)) - size * temperature * jnp.log(share)
+
+    energies = lax.map(free_energy, shares)
+    energies = jnp.where(jnp.isfinite(energies), energies, jnp.inf)
+    best = jnp.argmin(energies)
+    better = energies[best] < energies[0] - size * temperature
+    return times(jnp.where(better, shares[best], 1.0))
+
+
+def heat_at_start(
+    rng_key: jax.Array,
+    gradient: MinibatchGradient,
+    position: tuple,
+    slope: tuple,
+    temperature,
+) -> jax.Array:
+    """
+    The configurational temperature `|grad U|^2 / trace(Hessian)` relative to T. In
+    equilibrium it is about 1, far from it much more, and at a mode nearly 0. Infinite
+    where the trace is not positive.
+
+    :param rng_key: a PRNG key.
+    :param MinibatchGradient gradient: the gradient on minibatches.
+    :param position: the start, by group.
+    :param slope: gradient of the full potential there, by group.
+    :param temperature: temperature of the target.
+    """
+    batches = gradient.draw_batches(rng_key, PROBES)
+
+    def curvature(t):
+        signs = tree_signs(rng_key, position, stream=t)
+        batch = gradient.batch_at(batches, t)
+        here = not_hoisted(position, t)
+        product = jax.jvp(lambda x: gradient.grad(x, batch), (here,), (signs,))[1]
+        return tree_dot(signs, product) / PROBES
+
+    trace = sum_of(curvature, PROBES)
+    heat = squared_norm(slope) / (temperature * jnp.where(trace > 0, trace, 1.0))
+    return jnp.where((trace > 0) & jnp.isfinite(heat), heat, jnp.inf)

@@ -1,0 +1,79 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Friction from the examples: its force, and that it never adds energy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import random
+
+from numpyro_pl.dynamics.friction import example_friction, friction_share
+
+ROWS, BATCH = 40, 8
+X = random.normal(random.key(0), (ROWS, 3)) * jnp.array([1.0, 2.0, 0.5])
+Y = random.normal(random.key(1), (ROWS,))
+
+
+def losses(position, rows):
+    """Negative log likelihoods of the rows of a linear regression, times N / B."""
+    residual = Y[rows] - X[rows] @ position["w"]
+    return ROWS / BATCH * 0.5 * residual**2
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_the_force_dissipates_the_noise(temperature):
+    """
+    Its mean over minibatches is `V u / (2 T)`, with the covariance V of the minibatch
+    gradient; here over 200,000 minibatches, within 4 standard errors.
+    """
+    position = {"w": jnp.array([0.3, -0.2, 0.1])}
+    u = jnp.array([0.01, -0.03, 0.02])
+    num = 200_000
+    rows = random.randint(random.key(2), (num, BATCH), 0, ROWS)
+
+    @jax.vmap
+    def force(rows):
+        return example_friction(
+            lambda z: losses(z, rows), position, {"w": u}, temperature
+        )["w"]
+
+    @jax.vmap
+    def slope(rows):
+        return jax.grad(lambda z: losses(z, rows).sum())(position)["w"]
+
+    forces = np.asarray(force(rows), float)
+    covariance = np.cov(np.asarray(slope(rows), float).T)
+    expected = covariance @ np.asarray(u, float) / (2 * temperature)
+    error = forces.std(0) / num**0.5
+    np.testing.assert_array_less(np.abs(forces.mean(0) - expected), 4 * error)
+    # The check sees a factor of two.
+    assert (np.abs(2 * forces.mean(0) - expected) > 20 * error).any()
+
+
+@pytest.mark.parametrize("strength", [1e-3, 1.0, 1e3, 1e6])
+def test_it_takes_energy_out_whatever_its_strength(strength):
+    """In thermal units, and as much as the first order times the share squared."""
+    rates = jnp.array([0.1, 0.01, 1.0])
+    position = {"w": jnp.array([0.3, -0.2, 0.1])}
+    u = {"w": jnp.array([0.01, -0.03, 0.02])}
+    rows = jnp.arange(BATCH)
+    force = example_friction(lambda z: strength * losses(z, rows), position, u, 1.0)
+    share = friction_share(u, force, {"w": rates})
+    assert 0 < float(share) < 1
+
+    def energy(u):
+        return float(jnp.sum(u**2 / rates))
+
+    first_order = 2 * float(jnp.sum(force["w"] * u["w"]))
+    slower = energy(u["w"] - share * rates * force["w"])
+    expected = energy(u["w"]) - float(share) ** 2 * first_order
+    assert slower < energy(u["w"])
+    assert slower == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("value", [0.0, jnp.inf, jnp.nan])
+def test_no_share_of_a_force_that_does_not_exist(value):
+    u, rates = jnp.ones(3), jnp.ones(3)
+    assert float(friction_share(u, jnp.full(3, value), rates)) == 0.0

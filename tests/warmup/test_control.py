@@ -1,0 +1,94 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the control does with blocks and draws that go wrong."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from numpyro_pl.warmup.control import (
+    Control,
+    after_block,
+    first_control,
+    hot,
+    judged,
+    runaway,
+)
+
+
+def control(factor=0.5, bound=1.0, reference=0.0):
+    values = (jnp.asarray(float(v)) for v in (factor, bound, reference))
+    return Control(*values, jnp.asarray(True))
+
+
+@pytest.mark.parametrize(
+    ("heat", "factor", "descending"),
+    [(jnp.inf, 0.1, True), (10.0, 0.1, True), (1.0, 1.0, False), (0.01, 0.1, False)],
+)
+def test_a_start(heat, factor, descending):
+    """Far away: careful, and descend. In equilibrium: neither. At a mode: careful."""
+    start = first_control(jnp.asarray(3.0), jnp.asarray(heat))
+    assert float(start.factor) == pytest.approx(factor)
+    assert bool(start.descending) is descending
+    assert float(start.reference) == 3.0
+
+
+def test_a_good_block_grows_the_factor_up_to_its_bound():
+    grown = after_block(control(0.5), False, False, 1.05)
+    assert float(grown.factor) == pytest.approx(0.525)
+    assert float(after_block(control(0.99), False, False, 1.05).factor) == 1.0
+    bounded = after_block(control(0.5, bound=0.5), False, False, 1.05)
+    assert float(bounded.factor) < 0.51
+
+
+def test_a_bad_factor_is_not_tried_again_soon():
+    """After a bad block: a third of it, and 100 blocks until it is reached again."""
+    now, blocks = after_block(control(0.5), True, False, 1.05), 0
+    assert float(now.factor) == pytest.approx(0.175)
+    while float(now.factor) < 0.5:
+        now, blocks = after_block(now, False, False, 1.05), blocks + 1
+    assert 40 < blocks < 100
+
+
+def test_a_hot_block_shrinks_the_factor_a_little():
+    shrunk = after_block(control(0.5), False, True, 1.05).factor
+    assert float(shrunk) == pytest.approx(0.4)
+
+
+def test_limits_leave_out_chance():
+    """A million blocks in equilibrium: none is bad, and hardly one is hot."""
+    rng = np.random.default_rng(0)
+    for size in (1, 3, 10, 100, 10_000):
+        kinetic = jnp.asarray(rng.chisquare(size, 200_000) / size)
+        each = kinetic[:, None]
+        bad = np.asarray([bool(runaway(each.max(), 1.0, float(size), True))])
+        many = np.asarray(kinetic) > 1.2 + 5 * (2 / size) ** 0.5 + 15 / size
+        assert not bad.any()
+        assert many.sum() <= 3
+    assert bool(hot(jnp.asarray(1.5), 1.0, 10_000.0))
+    assert bool(runaway(jnp.asarray(3.5), 1.0, 10_000.0, True))
+    assert not bool(runaway(jnp.asarray(3.5), 1.0, 10_000.0, False))
+
+
+def test_a_potential_far_above_is_no_place_to_continue_from():
+    """100 coordinates: 55 nats above the reference in warmup, 220 afterwards."""
+    for height, warming, expected in (
+        (54.0, True, False),
+        (56.0, True, True),
+        (219.0, False, False),
+        (221.0, False, True),
+        (jnp.nan, False, True),
+    ):
+        bad, after = judged(control(), jnp.asarray(height), 100, 1.0, warming)
+        assert bool(bad) is expected
+        if bool(bad):
+            assert float(after.reference) == 0.0
+            assert (float(after.factor) < 0.5) is warming
+
+
+def test_the_reference_follows_down_at_once_and_up_slowly():
+    _, down = judged(control(), jnp.asarray(-1000.0), 100, 1.0, True)
+    assert float(down.reference) == -1000.0
+    _, up = judged(control(), jnp.asarray(50.0), 100, 1.0, True)
+    assert float(up.reference) == pytest.approx(5.0)

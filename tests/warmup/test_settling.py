@@ -1,0 +1,119 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is reported of a warmup that has not settled, and what is not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from numpyro_pl.warmup.settling import (
+    first_settling,
+    problems,
+    recorded,
+    warn_of_divergences,
+    warn_unless_settled,
+)
+
+NUM_WARMUP = 400
+
+
+def records(potential, temperature=1.0, diverging=False):
+    """Records of chains whose potentials have the shape (chains, draws)."""
+
+    def chain(path):
+        def step(record, x):
+            i, energy = x
+            new = recorded(
+                record,
+                i,
+                NUM_WARMUP,
+                energy,
+                jnp.asarray(temperature),
+                jnp.asarray(diverging),
+            )
+            return new, None
+
+        start = first_settling(jnp.ones(()))
+        draws = (jnp.arange(path.shape[0]), path)
+        return jax.lax.scan(step, start, draws)[0]
+
+    return jax.tree.map(np.asarray, jax.vmap(chain)(jnp.asarray(potential)))
+
+
+def settled_chains(num_chains=4, correlation=0.9, seed=0):
+    """Stationary potentials of standard deviation 1."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(num_chains, NUM_WARMUP))
+    path = noise.copy()
+    for i in range(1, NUM_WARMUP):
+        path[:, i] = (
+            correlation * path[:, i - 1] + (1 - correlation**2) ** 0.5 * noise[:, i]
+        )
+    return path
+
+
+def found(potential, noise=0.05, **kwargs):
+    record = records(potential, **kwargs)
+    fractions = np.full(len(potential), noise)
+    return problems(record, fractions, np.array([0.05]), np.array([1000.0]))
+
+
+def test_the_record_is_that_of_the_quarters():
+    path = settled_chains()
+    record = records(path)
+    third, last = path[:, 200:300], path[:, 300:]
+    for k, quarter in enumerate((third, last)):
+        np.testing.assert_array_equal(record.num_draws[:, k], 100)
+        np.testing.assert_allclose(record.mean[:, k], quarter.mean(1), atol=1e-4)
+        np.testing.assert_allclose(record.square[:, k], 100 * quarter.var(1), rtol=1e-4)
+
+
+def test_draws_after_the_warmup_are_not_recorded():
+    path = np.concatenate([settled_chains(), np.full((4, 50), 1e9)], 1)
+    np.testing.assert_array_equal(records(path).num_draws, 100)
+
+
+def test_settled_chains_are_not_reported():
+    """Ten draws to forget: two of 200 runs of four chains may be reported."""
+    alarms = [found(settled_chains(seed=s, correlation=0.82)) for s in range(200)]
+    print("alarms", sum(map(bool, alarms)))
+    assert sum(map(bool, alarms)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"fall": 0.05}, "the potential is still falling"),
+        ({"apart": 5.0}, "the chains are in different places"),
+        ({"temperature": 1.3}, "the kinetic temperature is 1.30 times the target"),
+        ({"noise": 0.1}, "the noise fraction is 2.0 times what was asked for"),
+        ({"diverging": True}, "100% of the last warmup draws diverged"),
+    ],
+    ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
+)
+def test_each_problem_is_named(changes, expected):
+    changes = dict(changes)
+    path = settled_chains()
+    path = path - changes.pop("fall", 0.0) * np.arange(NUM_WARMUP)
+    path = path + changes.pop("apart", 0.0) * np.arange(4)[:, None]
+    (sentence,) = found(path, **changes)
+    assert sentence.startswith(expected)
+    with pytest.warns(UserWarning, match="The warmup has not settled: " + expected):
+        warn_unless_settled([sentence])
+
+
+def test_a_short_warmup_is_not_judged():
+    path = settled_chains()[:, :300] - np.arange(300)
+    record = records(path)
+    assert problems(record, np.full(4, 0.5), np.array([0.05]), np.ones(1)) == []
+
+
+def test_nothing_to_say():
+    warn_unless_settled([])
+
+
+def test_divergences():
+    with pytest.warns(UserWarning, match="7 of 100 draws .* do not use them"):
+        warn_of_divergences(7, 100)
