@@ -47,7 +47,8 @@ class LangevinState(NamedTuple):
     - **noise_fraction** - mean share of the thermostat's noise that minibatches
       supplied. A scalar for one group, else an array.
     - **noise_eigenvalue** - largest eigenvalue of the noise covariance in units of the
-      thermostat's noise, measured at the end of warmup.
+      thermostat's noise, before friction from the examples, measured at the end of
+      warmup.
     - **control** - factor on the squared frequencies of this chain, and what bounds it,
       see :class:`~numpyro_pl.warmup.control.Control`.
     - **settling** - what the chain remembers of the second half of its warmup, see

@@ -35,7 +35,10 @@ def warn_of_unscaled_columns(data: Data, plates: PlateSizes) -> None:
     for path, value in jax.tree_util.tree_leaves_with_path(data):
         if not _is_table(value, sizes):
             continue
-        sd = np.std(np.asarray(value[:MOST_ROWS], np.float64), axis=0)
+        rows = np.asarray(value[:MOST_ROWS], np.float64)
+        # Values that are not finite have an error of their own.
+        rows = rows[np.isfinite(rows).all(1)]
+        sd = rows.std(0) if len(rows) else np.zeros(0)
         sd = sd[sd > 0]
         if sd.size > 1 and sd.max() > MOST_UNEQUAL * sd.min():
             warnings.warn(

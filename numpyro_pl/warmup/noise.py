@@ -67,9 +67,9 @@ def noise_eigenvalue(
 ) -> jax.Array:
     """
     Largest eigenvalue of the covariance of the minibatch noise in units of the
-    thermostat's noise. Its diagonal is the noise fraction f. Since the compensation is
-    diagonal, the chain runs at about `T (1 + l - f)` along an eigenvector of eigenvalue
-    `l`.
+    thermostat's noise. Its diagonal is the noise fraction f. Without friction from the
+    examples only the diagonal is compensated, and the chain runs at about
+    `T (1 + l - f)` along an eigenvector of eigenvalue `l`.
 
     :return: scalar; 0 for a gradient without noise.
     """

@@ -1,0 +1,82 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a run says by itself, and what the progress bar shows."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from numpyro.infer import MCMC
+
+from numpyro_pl import PseudoLangevin
+
+CHAINS = 4
+
+
+def normal(z):
+    return 0.5 * jnp.sum(z**2)
+
+
+def run(potential, start, warmup=200, **settings):
+    kernel = PseudoLangevin(potential_fn=potential, num_steps=10, **settings)
+    mcmc = MCMC(
+        kernel,
+        num_warmup=warmup,
+        num_samples=5,
+        num_chains=CHAINS,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+    mcmc.run(jax.random.key(0), init_params=start)
+    jax.effects_barrier()
+    return mcmc
+
+
+def test_a_chain_that_still_falls_is_reported():
+    start = jnp.full((CHAINS, 50), 1000.0)
+    with pytest.warns(UserWarning, match="not settled: the potential is still falling"):
+        run(normal, start, max_frequency=1e-3)
+
+
+def test_chains_in_different_modes_are_reported():
+    """Two modes, one of them five nats higher, and no way between them."""
+
+    def two_modes(z):
+        first = 0.5 * jnp.sum((z - 30) ** 2)
+        return jnp.minimum(first, 0.5 * jnp.sum((z + 30) ** 2) + 5)
+
+    start = jnp.array([-30.0, 30.0, -30.0, 30.0])[:, None] * jnp.ones((CHAINS, 3))
+    with pytest.warns(UserWarning, match="the chains are in different places"):
+        run(two_modes, start)
+
+
+def test_settled_chains_are_not_reported():
+    """Warnings are errors in this suite."""
+    run(normal, jnp.ones((CHAINS, 50)))
+
+
+def test_the_stage_is_shown():
+    kernel = PseudoLangevin(potential_fn=normal, num_steps=10)
+    start = jnp.full(3, 50.0)
+    state = kernel.init(jax.random.key(0), 20, start, (), {})
+    sample = jax.jit(lambda s: kernel.sample(s, (), {}))
+    stages = []
+    for _ in range(22):
+        state = sample(state)
+        stages.append(kernel.get_diagnostics_str(state).split()[0])
+    expected = ["descending"] * 4 + ["heating"] * 6 + ["adapting"] * 10
+    assert stages == [*expected, "sampling", "sampling"]
+
+
+def test_a_runaway_goes_back_and_is_counted():
+    """A target whose curvature explodes outside of a ball."""
+
+    def steep(z):
+        norm = jnp.sum(z**2)
+        return 0.5 * norm + jnp.where(norm > 60.0, 1e8 * (norm - 60.0) ** 2, 0.0)
+
+    start = 0.1 * jnp.ones((CHAINS, 30))
+    mcmc = run(steep, start)
+    z = mcmc.get_samples()
+    assert jnp.isfinite(z).all()
+    assert float(jnp.max(jax.vmap(steep)(z))) < 200
