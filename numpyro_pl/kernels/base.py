@@ -160,6 +160,8 @@ class LangevinKernel(MCMCKernel):
             return jax.vmap(lambda key, z: start(data, key, z))(rng_keys, zs)
 
         name, fn = ("init", start) if single else ("init_many", many)
+        # A chain without a warmup starts where it is told, one with a warmup may not.
+        name = name if num_warmup else f"{name}_without_warmup"
         state, gradient = binding.programs.compiled(name, fn, data)(rng_key, z)
         check_finite(data, state.potential_energy, gradient)
         return state.sharing_arrays(1 if single else rng_key.shape[0])

@@ -268,6 +268,15 @@ def test_init_strategy_and_init_params(regression):
     assert np.abs(draws(mcmc)[0, 0] - start["w"]).max() < 0.2
 
 
+def test_one_kernel_with_and_without_a_warmup():
+    """Only with a warmup may the start be moved; neither run changes the other."""
+    kernel = PseudoLangevin(potential_fn=lambda z: 50 * jnp.sum(z**2))
+    start = jnp.full(100, 2.0)
+    for num_warmup, expected in ((0, 2.0), (100, 0.125), (0, 2.0)):
+        state = kernel.init(jax.random.key(0), num_warmup, start, (), {})
+        np.testing.assert_allclose(state.z, expected)
+
+
 def test_warm_start_is_one_argument(regression):
     """Each chain starts at the mode: its first draw is within a step of it."""
     x, y = regression
