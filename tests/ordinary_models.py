@@ -41,7 +41,7 @@ def standardized(x):
     return (x - x.mean(0)) / x.std(0)
 
 
-def rows_of(batch, *arrays):
+def rows_of(*arrays):
     """The minibatch's rows of arrays of shape (rows,) or (rows, features)."""
     taken = [numpyro.subsample(a, event_dim=a.ndim - 1) for a in arrays]
     return taken if len(taken) > 1 else taken[0]
@@ -75,17 +75,22 @@ def fan_in(n_in):
     return (2 / n_in) ** 0.5
 
 
-def digits_network(sizes, prior_sd, activation):
-    """Classification of scikit-learn's digits by a dense network."""
+def digits_classifier(make_network):
+    """Scikit-learn's digits, by a function that samples a network."""
 
     def model(x, y, batch=None):
-        net = network((64, *sizes, 10), prior_sd, activation)
+        net = make_network()
         with numpyro.plate("data", x.shape[0], subsample_size=batch):
-            xb, yb = rows_of(batch, x, y)
+            xb, yb = rows_of(x, y)
             numpyro.sample("y", dist.Categorical(logits=net(xb)), obs=yb)
 
     data = digits()
     return Problem(model, (data.x_train, data.y_train), 100)
+
+
+def digits_network(sizes, prior_sd, activation):
+    """The digits by a dense network."""
+    return digits_classifier(lambda: network((64, *sizes, 10), prior_sd, activation))
 
 
 def digits_convolutional():
@@ -101,14 +106,9 @@ def digits_convolutional():
             x = nn.relu(flax_nn.Conv(16, (3, 3), strides=2)(x))
             return flax_nn.Dense(10)(x.reshape((x.shape[0], -1)))
 
-    def model(x, y, batch=None):
-        net = random_flax_module("nn", Net(), dist.Normal(), input_shape=(1, 64))
-        with numpyro.plate("data", x.shape[0], subsample_size=batch):
-            xb, yb = rows_of(batch, x, y)
-            numpyro.sample("y", dist.Categorical(logits=net(xb)), obs=yb)
-
-    data = digits()
-    return Problem(model, (data.x_train, data.y_train), 100)
+    return digits_classifier(
+        lambda: random_flax_module("nn", Net(), dist.Normal(), input_shape=(1, 64))
+    )
 
 
 def diabetes():
@@ -127,7 +127,7 @@ def network_regression(activation, student_t=False):
         net = network((10, 50, 1), unit, activation)
         sigma = numpyro.sample("sigma", dist.HalfNormal(1.0))
         with numpyro.plate("data", x.shape[0], subsample_size=batch):
-            xb, yb = rows_of(batch, x, y)
+            xb, yb = rows_of(x, y)
             mean = net(xb)[..., 0]
             likelihood = (
                 dist.StudentT(4.0, mean, sigma)
@@ -149,7 +149,7 @@ def heteroscedastic():
     def model(x, y, batch=None):
         net = network((10, 50, 50, 2), unit, jnp.tanh)
         with numpyro.plate("data", x.shape[0], subsample_size=batch):
-            xb, yb = rows_of(batch, x, y)
+            xb, yb = rows_of(x, y)
             out = net(xb)
             likelihood = dist.Normal(out[..., 0], jnp.exp(out[..., 1]))
             numpyro.sample("y", likelihood, obs=yb)
@@ -169,7 +169,7 @@ def logistic(scaled):
         w = numpyro.sample("w", prior)
         b = numpyro.sample("b", dist.Normal(0, 1))
         with numpyro.plate("data", x.shape[0], subsample_size=batch):
-            xb, yb = rows_of(batch, x, y)
+            xb, yb = rows_of(x, y)
             numpyro.sample("y", dist.Bernoulli(logits=xb @ w + b), obs=yb)
 
     return Problem(model, (x, jnp.asarray(y)), 57)
@@ -198,7 +198,7 @@ def hierarchical(centred):
             else:
                 effect = mean + spread * numpyro.sample("unit", dist.Normal(0, 1))
         with numpyro.plate("data", x.shape[0], subsample_size=batch):
-            xb, gb, yb = rows_of(batch, x, group, y)
+            xb, gb, yb = rows_of(x, group, y)
             logits = effect[gb] + xb @ slope
             numpyro.sample("y", dist.Bernoulli(logits=logits), obs=yb)
 
@@ -218,7 +218,7 @@ def negative_binomial():
         b = numpyro.sample("b", dist.Normal(0, 3))
         concentration = numpyro.sample("concentration", dist.Exponential(0.5))
         with numpyro.plate("data", x.shape[0], subsample_size=batch):
-            xb, yb = rows_of(batch, x, y)
+            xb, yb = rows_of(x, y)
             mean = jnp.exp(xb @ w + b)
             numpyro.sample("y", dist.NegativeBinomial2(mean, concentration), obs=yb)
 
@@ -238,7 +238,7 @@ def mixture():
         loc = numpyro.sample("loc", dist.Normal(0, 5).expand([3]).to_event(1))
         scale = numpyro.sample("scale", dist.LogNormal(0, 1).expand([3]).to_event(1))
         with numpyro.plate("data", y.shape[0], subsample_size=batch):
-            yb = rows_of(batch, y)
+            yb = rows_of(y)
             each = dist.Normal(loc, scale)
             numpyro.sample(
                 "y", dist.MixtureSameFamily(dist.Categorical(weights), each), obs=yb
@@ -329,7 +329,7 @@ def _network_of(settings, rng, activations):
         if not classes:
             sigma = numpyro.sample("sigma", dist.HalfNormal(1.0))
         with numpyro.plate("data", x.shape[0], subsample_size=batch):
-            xb, yb = rows_of(batch, x, y)
+            xb, yb = rows_of(x, y)
             out = net(xb)
             if classes:
                 likelihood = dist.Categorical(logits=out)

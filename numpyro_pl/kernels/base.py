@@ -66,7 +66,6 @@ class LangevinKernel(MCMCKernel):
         self._model = model
         self._potential_fn = potential_fn
         self.settings = settings
-        self._num_warmup = 0
         self._schedule = Schedule(0, 1)
         self._reset()
 
@@ -117,9 +116,9 @@ class LangevinKernel(MCMCKernel):
         binding = self._bindings[key]
         return binding, binding.programs.prepare(*data)
 
-    def _schedule_for(self, binding: Binding) -> Schedule:
+    def _schedule_for(self, binding: Binding, num_warmup: int) -> Schedule:
         num_steps = self.settings.num_steps or binding.default_num_steps
-        return Schedule(self._num_warmup, num_steps)
+        return Schedule(num_warmup, num_steps)
 
     def _run(self, binding: Binding, data: Data, z: Tree) -> Run:
         return Run(
@@ -127,7 +126,7 @@ class LangevinKernel(MCMCKernel):
             data,
             self._dynamics(binding),
             Layout(z, self._groups(leaf_names(z))),
-            self._schedule_for(binding),
+            self._schedule_for(binding, self._schedule.num_warmup),
             self.settings,
         )
 
@@ -141,8 +140,7 @@ class LangevinKernel(MCMCKernel):
         :raises ValueError: for a model, data or initial values that cannot be sampled.
         """
         binding, data = self._bind(model_args, model_kwargs)
-        self._num_warmup = num_warmup
-        self._schedule = self._schedule_for(binding)
+        self._schedule = self._schedule_for(binding, num_warmup)
         self._sample_fn = True
         warn_of_unscaled_columns(data, binding.potential.plates)
         single = is_single_key(rng_key)

@@ -40,16 +40,21 @@ def descend_block(run: Run, block, state: LangevinState) -> LangevinState:
     active = state.control.descending
     descent = Descent(plan.block_steps, *plan.rates(block), kind, active)
     position = run.layout.pack(state.z)
-    averages = _kept_averages(run, block, state)
+    # Averages are kept in place of momentum and scales, which have no values yet, if
+    # these have the form of a position; else each block starts anew.
+    kept = _are_like_positions(state, position)
+    averages = Averages.none(position)
+    if kept:
+        mean, square = jax.tree.map(
+            lambda x: jnp.where(block == 0, 0.0, x), (state.momentum, state.scales)
+        )
+        averages = Averages(mean, square, jnp.asarray(block * plan.block_steps))
     new, averages = descend(
         key_steps, run.gradient(), (position, averages), state.temperature, descent
     )
-    if _are_like_positions(state, position):
+    if kept:
         state = state._replace(momentum=averages.mean, scales=averages.square)
-    return state._replace(
-        z=run.layout.unpack(new),
-        rng_key=rng_key,
-    )
+    return state._replace(z=run.layout.unpack(new), rng_key=rng_key)
 
 
 def _are_like_positions(state: LangevinState, position: tuple) -> bool:
@@ -59,23 +64,6 @@ def _are_like_positions(state: LangevinState, position: tuple) -> bool:
         for tree in (position, state.momentum, state.scales)
     ]
     return shapes[0] == shapes[1] == shapes[2]
-
-
-def _kept_averages(run: Run, block, state: LangevinState) -> Averages:
-    """
-    Averages of the descent so far. They are kept in place of momentum and scales, which
-    have no values yet, if these have the form of a position; else each block starts
-    anew.
-    """
-    position = run.layout.pack(state.z)
-    num_before = block * run.schedule.block_steps
-    if not _are_like_positions(state, position):
-        return Averages.none(position)
-    first = block == 0
-    mean, square = jax.tree.map(
-        lambda x: jnp.where(first, 0.0, x), (state.momentum, state.scales)
-    )
-    return Averages(mean, square, jnp.asarray(num_before))
 
 
 def advance_block(run: Run, block, start: Tree, state: LangevinState) -> LangevinState:
@@ -100,9 +88,8 @@ def advance_block(run: Run, block, start: Tree, state: LangevinState) -> Langevi
     bad = control.runaway(kinetic, target, run.layout.sizes, warming)
     bad = active & (bad | ~_all_finite((z, phase.momentum, kinetic)))
     is_hot = control.hot(kinetic, target, run.layout.sizes)
-    blocks_before = block % plan.blocks_per_draw
     mean = state.kinetic_temperature
-    mean += (kinetic - mean) / (blocks_before + 1)
+    mean += (kinetic - mean) / (block % plan.blocks_per_draw + 1)
     before = state
     state = state._replace(
         z=z,
@@ -113,12 +100,11 @@ def advance_block(run: Run, block, start: Tree, state: LangevinState) -> Langevi
     )
     state = gone_back_if(run, bad, state, before._replace(z=start), key_fresh)
     changed = control.after_block(state.control, bad, is_hot, plan.growth)
-    changed = jax.tree.map(
-        lambda new, old: jnp.where(warming & active, new, old), changed, state.control
-    )
     limited = dynamics.limited(state.scales, state.noise_variance)
-    scales = jax.tree.map(
-        lambda new, old: jnp.where(warming & active, new, old), limited, state.scales
+    changed, scales = jax.tree.map(
+        lambda new, old: jnp.where(warming & active, new, old),
+        (changed, limited),
+        (state.control, state.scales),
     )
     return shrunk(dynamics, state._replace(control=changed), state, scales)
 

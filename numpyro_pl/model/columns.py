@@ -4,14 +4,12 @@
 """Columns of the data that no sampler with one scale for each coordinate can handle."""
 
 import warnings
-from typing import Any
 
-import jax
 import numpy as np
 
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import Data
-from numpyro_pl.trees.arithmetic import is_array, is_traced
+from numpyro_pl.model.sites import float_arguments
 
 __all__ = ["warn_of_unscaled_columns"]
 
@@ -32,8 +30,9 @@ def warn_of_unscaled_columns(data: Data, plates: PlateSizes) -> None:
     :param PlateSizes plates: its subsampled plates, whose sizes tell what rows are.
     """
     sizes = {p.size for p in plates.values()}
-    for path, value in jax.tree_util.tree_leaves_with_path(data):
-        if not _is_table(value, sizes):
+    for kind, label, value in float_arguments(*data):
+        real = np.issubdtype(value.dtype, np.floating)
+        if not real or np.ndim(value) != 2 or value.shape[0] not in sizes:
             continue
         rows = np.asarray(value[:MOST_ROWS], np.float64)
         # Values that are not finite have an error of their own.
@@ -41,22 +40,11 @@ def warn_of_unscaled_columns(data: Data, plates: PlateSizes) -> None:
         sd = rows.std(0) if len(rows) else np.zeros(0)
         sd = sd[sd > 0]
         if sd.size > 1 and sd.max() > MOST_UNEQUAL * sd.min():
+            name = label if kind == "positional" else repr(label)
             warnings.warn(
-                f"the columns of argument {_name(path)} have standard deviations from "
+                f"the columns of argument {name} have standard deviations from "
                 f"{sd.min():.2g} to {sd.max():.2g}. Standardize them, (x - mean) / sd: "
                 "chains move too slowly otherwise.",
                 UserWarning,
                 stacklevel=2,
             )
-
-
-def _is_table(value: Any, sizes: set[int]) -> bool:
-    if not is_array(value) or is_traced(value):
-        return False
-    floating = np.issubdtype(value.dtype, np.floating)
-    return floating and np.ndim(value) == 2 and value.shape[0] in sizes
-
-
-def _name(path: tuple) -> str:
-    """Number of a positional argument, name of a keyword one."""
-    return repr(getattr(path[1], "key", getattr(path[1], "idx", None)))

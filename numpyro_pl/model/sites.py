@@ -3,8 +3,8 @@
 
 """Checks made before sampling starts: each error names the mistake and the remedy."""
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -187,22 +187,28 @@ def _check_lengths(flow: IndexFlow, plates: PlateSizes) -> None:
             )
 
 
+def float_arguments(args, kwargs) -> Iterator[tuple[str, str, Any]]:
+    """
+    Concrete arrays of floating-point numbers among the arguments of a model: whether
+    each is in a `"positional"` or a `"keyword"` argument, its label, and the array.
+    """
+    paths = jax.tree_util.tree_flatten_with_path((tuple(args), dict(kwargs)))[0]
+    for path, leaf in paths:
+        if is_traced(leaf) or not is_array(leaf):
+            continue
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            kind = "positional" if path[0].idx == 0 else "keyword"
+            yield kind, jax.tree_util.keystr(path[1:]).strip("[]'\""), leaf
+
+
 def describe_non_finite(args, kwargs) -> str | None:
     """
     Say where NaN or infinite values are in the arguments of a model, or return None.
     Only concrete arrays are checked; traced ones are skipped.
     """
     found = []
-    paths = jax.tree_util.tree_flatten_with_path((tuple(args), dict(kwargs)))[0]
-    for path, leaf in paths:
-        if is_traced(leaf) or not is_array(leaf):
-            continue
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            continue
+    for kind, label, leaf in float_arguments(args, kwargs):
         count = int(np.sum(~np.isfinite(np.asarray(leaf))))
         if count:
-            where, rest = path[0].idx, path[1:]
-            kind = "positional argument" if where == 0 else "keyword argument"
-            label = jax.tree_util.keystr(rest).strip("[]'\"")
-            found.append(f"{kind} {label} ({count} of {leaf.size} values)")
+            found.append(f"{kind} argument {label} ({count} of {leaf.size} values)")
     return "; ".join(found) if found else None

@@ -20,7 +20,11 @@ from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.trees.arithmetic import Tree, spread
 from numpyro_pl.trees.ordering import not_hoisted, updated_if
-from numpyro_pl.warmup.curvature import hessian_row_norms, power_iteration
+from numpyro_pl.warmup.curvature import (
+    HessianProducts,
+    hessian_row_norms,
+    power_iteration,
+)
 from numpyro_pl.warmup.noise import estimate_noise
 from numpyro_pl.warmup.pooling import OneChain
 
@@ -98,7 +102,8 @@ def adapt(
     if not dynamics.warmup_sets_scales:
         nowhere = jax.tree.map(jnp.zeros_like, position)
         return Adapted(dynamics.choose_scales(variance, nowhere), kept)
-    products = _HessianProducts.fresh(key_batch, gradient, position)
+    num = ROW_PROBES + POWER_STEPS + POWER_AVERAGE
+    products = HessianProducts.fresh(key_batch, gradient, position, num)
     curvature = _row_curvature(key_probe, products, event.chains)
     scales = dynamics.choose_scales(variance, curvature)
     excess = _excess_frequency(key_power, dynamics, products, scales)
@@ -145,26 +150,7 @@ def _variance_to_expect(
     return _where_tracked(dynamics, high, mean)
 
 
-class _HessianProducts(NamedTuple):
-    """Hessian-vector products at a position, each on a minibatch of its own."""
-
-    gradient: MinibatchGradient
-    position: Tree
-    batches: Tree
-
-    @classmethod
-    def fresh(cls, rng_key, gradient, position) -> "_HessianProducts":
-        num = ROW_PROBES + POWER_STEPS + POWER_AVERAGE
-        return cls(gradient, position, gradient.draw_batches(rng_key, num))
-
-    def product(self, t, vector: Tree) -> Tree:
-        """The Hessian on the t-th minibatch times a vector."""
-        batch = self.gradient.batch_at(self.batches, t)
-        here = not_hoisted(self.position, t)
-        return jax.jvp(lambda x: self.gradient.grad(x, batch), (here,), (vector,))[1]
-
-
-def _row_curvature(rng_key, products: _HessianProducts, chains: OneChain) -> Tree:
+def _row_curvature(rng_key, products: HessianProducts, chains: OneChain) -> Tree:
     """Positive curvature per coordinate: norms of the Hessian's rows."""
     rows = hessian_row_norms(products.product, rng_key, products.position, ROW_PROBES)
     rows = jax.tree.map(lambda r: jnp.where(jnp.isfinite(r), r, jnp.inf), rows)
@@ -175,7 +161,7 @@ def _row_curvature(rng_key, products: _HessianProducts, chains: OneChain) -> Tre
 
 
 def _excess_frequency(
-    rng_key, dynamics: Partition, products: _HessianProducts, scales: Tree
+    rng_key, dynamics: Partition, products: HessianProducts, scales: Tree
 ) -> jax.Array:
     """The largest squared frequency, in units of the largest one allowed."""
     like = products.position

@@ -118,9 +118,9 @@ def judged(
     Judge the potential at the end of a draw.
 
     The reference follows the potential down at once and up slowly. A potential of a
-    quarter of `size` temperatures above it is no place to continue from: in equilibrium
-    it would be half as many standard deviations as the root of `size / 8`. After warmup
-    only one of four times that height is a divergence, since the draws are kept.
+    quarter of `size` temperatures and 30 above it is no place to continue from: the
+    first part alone is `sqrt(size / 8)` standard deviations in equilibrium. After
+    warmup only one of four times that height is a divergence, since draws are kept.
 
     :param potential_energy: potential at the end of the draw, in nats.
     :param float size: number of coordinates.

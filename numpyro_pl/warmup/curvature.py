@@ -7,16 +7,36 @@ holds a matrix.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.trees.arithmetic import Tree, sum_of, tree_dot
 from numpyro_pl.trees.increments import tree_signs
-from numpyro_pl.trees.ordering import computed_after
+from numpyro_pl.trees.ordering import computed_after, not_hoisted
 
-__all__ = ["hessian_row_norms", "power_iteration"]
+__all__ = ["HessianProducts", "hessian_row_norms", "power_iteration"]
+
+
+class HessianProducts(NamedTuple):
+    """Hessian-vector products at a position, each on a minibatch of its own."""
+
+    gradient: MinibatchGradient
+    position: Tree
+    batches: Tree
+
+    @classmethod
+    def fresh(cls, rng_key, gradient, position, num: int) -> "HessianProducts":
+        """Products on `num` new minibatches."""
+        return cls(gradient, position, gradient.draw_batches(rng_key, num))
+
+    def product(self, t, vector: Tree) -> Tree:
+        """The Hessian on the t-th minibatch times a vector."""
+        batch = self.gradient.batch_at(self.batches, t)
+        here = not_hoisted(self.position, t)
+        return jax.jvp(lambda x: self.gradient.grad(x, batch), (here,), (vector,))[1]
 
 
 def hessian_row_norms(

@@ -12,7 +12,7 @@ from jax import lax
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.trees.arithmetic import Tree, size_of, squared_norm, sum_of, tree_dot
 from numpyro_pl.trees.increments import tree_signs
-from numpyro_pl.trees.ordering import not_hoisted
+from numpyro_pl.warmup.curvature import HessianProducts
 
 __all__ = ["heat_at_start", "nearer_start"]
 
@@ -71,14 +71,11 @@ def heat_at_start(
     :param slope: gradient of the full potential there, by group.
     :param temperature: temperature of the target.
     """
-    batches = gradient.draw_batches(rng_key, PROBES)
+    products = HessianProducts.fresh(rng_key, gradient, position, PROBES)
 
     def curvature(t):
         signs = tree_signs(rng_key, position, stream=t)
-        batch = gradient.batch_at(batches, t)
-        here = not_hoisted(position, t)
-        product = jax.jvp(lambda x: gradient.grad(x, batch), (here,), (signs,))[1]
-        return tree_dot(signs, product) / PROBES
+        return tree_dot(signs, products.product(t, signs)) / PROBES
 
     trace = sum_of(curvature, PROBES)
     heat = squared_norm(slope) / (temperature * jnp.where(trace > 0, trace, 1.0))

@@ -13,26 +13,13 @@ A network takes two to five minutes on two cores, a random one half a minute.
 """
 
 import argparse
-import json
-import time
-import warnings
-from pathlib import Path
-from typing import NamedTuple
 
 import jax
-import numpy as np
-from numpyro.diagnostics import split_gelman_rubin
-from numpyro.infer import (
-    MCMC,
-    init_to_median,
-    init_to_sample,
-    init_to_uniform,
-)
-from ordinary_models import PROBLEMS, Problem, random_network
+from numpyro.infer import init_to_median, init_to_sample, init_to_uniform
+from ordinary_models import PROBLEMS, random_network
+from ordinary_runs import Outcome, known_references, outcome
 
-from numpyro_pl import PseudoLangevin, init_to_map
-
-REFERENCES = Path(__file__).parents[1] / "ordinary_references.json"
+from numpyro_pl import init_to_map
 
 STARTS = {
     "uniform": init_to_uniform,
@@ -40,79 +27,6 @@ STARTS = {
     "median": init_to_median,
     "map": init_to_map,
 }
-
-
-class Outcome(NamedTuple):
-    """
-    Where chains ended.
-
-    - **off** - mean potential less that of NUTS, in its standard deviations; NaN
-      without a reference.
-    - **sd_ratio** - standard deviation of the potential relative to that of NUTS.
-    - **r_hat** - split R-hat of the potential.
-    - **temperature** - mean kinetic temperature relative to the target.
-    - **divergences** - divergent draws after warmup.
-    - **finite** - whether the last state is finite.
-    - **said** - warnings.
-    - **seconds** - of the run, compilation included.
-    """
-
-    off: float
-    sd_ratio: float
-    r_hat: float
-    temperature: float
-    divergences: int
-    finite: bool
-    said: list[str]
-    seconds: float
-
-    @property
-    def settled(self) -> bool:
-        """Whether chains agree with each other, and with the reference if any."""
-        good = self.finite and self.r_hat < 1.05 and abs(self.temperature - 1) < 0.02
-        near = np.isnan(self.off) or abs(self.off) < 0.5
-        return bool(good and near and self.divergences == 0)
-
-
-def outcome(
-    problem: Problem, seed: int, draws: tuple[int, int], reference=None, **settings
-) -> Outcome:
-    """
-    Four chains from their default start.
-
-    :param draws: warmup draws and draws.
-    :param dict reference: an entry of `tests/ordinary_references.json`.
-    """
-    kernel = PseudoLangevin(problem.minibatch, **settings)
-    mcmc = MCMC(
-        kernel,
-        num_warmup=draws[0],
-        num_samples=draws[1],
-        num_chains=4,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    fields = ("potential_energy", "kinetic_temperature", "diverging")
-    start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        mcmc.run(jax.random.key(seed), *problem.args, extra_fields=fields)
-        values = mcmc.get_extra_fields(group_by_chain=True)
-        energy = np.asarray(values["potential_energy"], np.float64)
-        jax.effects_barrier()
-    known = reference or {"mean": np.nan, "sd": np.nan}
-    temperature = float(np.mean(values["kinetic_temperature"]))
-    last = jax.tree.leaves(mcmc.last_state.z)
-    return Outcome(
-        off=(energy.mean() - known["mean"]) / known["sd"],
-        sd_ratio=energy.std(1).mean() / known["sd"],
-        r_hat=float(split_gelman_rubin(energy)),
-        temperature=temperature / settings.get("temperature", 1.0),
-        divergences=int(np.sum(values["diverging"])),
-        finite=all(np.isfinite(x).all() for x in last) and np.isfinite(energy).all(),
-        said=[str(w.message) for w in caught if w.category is UserWarning],
-        seconds=time.perf_counter() - start,
-    )
 
 
 def row(name, one: Outcome) -> str:
@@ -127,7 +41,7 @@ def row(name, one: Outcome) -> str:
 
 def models(names, seeds, draws, starts):
     """The table of the named models."""
-    known = json.loads(REFERENCES.read_text()) if REFERENCES.exists() else {}
+    known = known_references()
     print(f"{'model':32s} {'off':>6s} {'sd':>5s} {'R-hat':>6s} {'T':>7s} {'div':>4s}")
     for name in names:
         for start in starts:

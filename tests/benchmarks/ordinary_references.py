@@ -11,15 +11,13 @@ The networks take 5 to 30 minutes each on one core. ::
 
 import argparse
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import MCMC, NUTS
 from ordinary_models import PROBLEMS
-
-PATH = Path(__file__).parents[1] / "ordinary_references.json"
+from ordinary_runs import REFERENCES, known_references
 
 
 def reference(name, num_warmup, num_samples, max_tree_depth):
@@ -58,12 +56,12 @@ def main():
     parser.add_argument("--max-tree-depth", type=int, default=10)
     options = parser.parse_args()
     for name in options.names:
-        known = json.loads(PATH.read_text()) if PATH.exists() else {}
+        known = known_references()
         known[name] = reference(
             name, options.num_warmup, options.num_samples, options.max_tree_depth
         )
         print(name, known[name])
-        PATH.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        REFERENCES.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

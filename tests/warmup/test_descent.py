@@ -30,8 +30,8 @@ def energies(start, temperature=1.0, active=True, blocks=20):
     """Potential of 20 chains after the descent, relative to that of equilibrium."""
 
     def chain(key):
-        carry = (jnp.full(CURVATURE.shape, start),), None
-        carry = (carry[0], Averages.none(carry[0]))
+        position = (jnp.full(CURVATURE.shape, start),)
+        carry = position, Averages.none(position)
         for k in range(blocks):
             first, last = (0.1 * 1e-3 ** (j / blocks) for j in (k, k + 1))
             descent = Descent(100, first, last, "gaussian", jnp.asarray(active))
