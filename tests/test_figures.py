@@ -52,7 +52,7 @@ FILLED = """Before.
 | ratio of sd to the exact one, mean | 1.002 | 1.002 |
 | the same, smallest to largest | 0.990 to 1.010 | 0.990 to 1.010 |
 | noise eigenvalue | 0.049 | 0.241 |
-| noise fraction (aimed at: 0.05) | 0.049 | 0.049 |
+| noise fraction (aimed at: 0.2) | 0.049 | 0.049 |
 | kinetic temperature | 1.000 | 1.000 |
 
 <!-- end figures -->

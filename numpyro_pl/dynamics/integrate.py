@@ -78,6 +78,8 @@ class Trajectory(NamedTuple):
     - **increments** - kind of random increments, `"gaussian"` or `"signs"`.
     - **num_taken** - number of steps that are taken, at most `num_steps`; it may be
       traced. None: all.
+    - **remainder** - share of the minibatch noise that friction from the examples does
+      not balance and the thermostat leaves out.
     """
 
     num_steps: int
@@ -85,6 +87,7 @@ class Trajectory(NamedTuple):
     variance_rate: Any = 1e-3
     increments: str = "gaussian"
     num_taken: Any = None
+    remainder: Any = 0.0
 
 
 class _Steps(NamedTuple):
@@ -97,6 +100,7 @@ class _Steps(NamedTuple):
     scales: Tree
     increments: str
     measured_rate: jax.Array
+    remainder: Any
 
     def plain(self, t, phase: Phase) -> Phase:
         """Step t."""
@@ -145,8 +149,8 @@ class _Steps(NamedTuple):
             gradient,
             force,
         )
-        rest = 1 - jnp.square(share)
-        return gradient, jax.tree.map(lambda v: rest.astype(v.dtype) * v, variance)
+        left = jnp.asarray(self.remainder)
+        return gradient, jax.tree.map(lambda v: left.astype(v.dtype) * v, variance)
 
     def _increments(self, t) -> Increments:
         return Increments(self.increments, self.rng_key, t * self.dynamics.num_streams)
@@ -181,12 +185,12 @@ def integrate(
     :param Trajectory trajectory: how many steps, and how they are taken.
     :return: (phase after the steps, mean kinetic temperature).
     """
-    num_steps, measure_every, variance_rate, kind, taken = trajectory
+    num_steps, measure_every, variance_rate, kind, taken, remainder = trajectory
     taken = num_steps if taken is None else taken
     key_batch, key_step = random.split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
     rate = jnp.asarray(1.0 - (1.0 - variance_rate) ** measure_every)
-    steps = _Steps(key_step, dynamics, gradient, batches, scales, kind, rate)
+    steps = _Steps(key_step, dynamics, gradient, batches, scales, kind, rate, remainder)
 
     def block(j, carry):
         phase, total = carry

@@ -76,7 +76,7 @@ class PseudoLangevinDynamics(GroupDynamics):
     """
 
     noise_fraction: float | None = None
-    friction: float = 0.02
+    friction: float = 0.01
     temperature: Any = 1.0
     max_frequency: float | None = None
     uses_friction: bool = field(default=True, kw_only=True)

@@ -29,7 +29,7 @@ from numpyro_pl.model.arguments import data_signature
 from numpyro_pl.model.columns import warn_of_unscaled_columns
 from numpyro_pl.model.handlers import FullDataModel
 from numpyro_pl.model.potential import Data
-from numpyro_pl.trees.arithmetic import Tree, leaf_names, row
+from numpyro_pl.trees.arithmetic import Tree, leaf_names, row, size_of
 from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.schedule import Schedule
 
@@ -69,8 +69,13 @@ class LangevinKernel(MCMCKernel):
         self._schedule = Schedule(0, 1)
         self._reset()
 
-    def _dynamics(self, binding: Binding) -> Partition:
-        """The dynamics of each group, bound to a target."""
+    def _dynamics(self, binding: Binding, num_coordinates: int) -> Partition:
+        """
+        The dynamics of each group, bound to a target.
+
+        :param Binding binding: the target.
+        :param int num_coordinates: number of its unconstrained coordinates.
+        """
         raise NotImplementedError
 
     def _groups(self, names: list[str]) -> list[int]:
@@ -124,7 +129,7 @@ class LangevinKernel(MCMCKernel):
         return Run(
             binding,
             data,
-            self._dynamics(binding),
+            self._dynamics(binding, size_of(z)),
             Layout(z, self._groups(leaf_names(z))),
             self._schedule_for(binding, self._schedule.num_warmup),
             self.settings,

@@ -30,10 +30,10 @@ __all__ = ["Binding", "bind_model", "bind_potential"]
 FULL_BATCH_STEPS = 10
 """Default number of steps per draw if no plate is subsampled."""
 
-FEWEST_STEPS, MOST_STEPS = 50, 500
+FEWEST_STEPS, MOST_STEPS = 100, 500
 """Bounds on the default number of steps per draw if a plate is subsampled. The momentum
-is forgotten in `1 / friction = 50` steps; a shorter draw would hardly differ from the
-one before."""
+is forgotten in `1 / friction = 100` steps; a shorter draw would hardly differ from
+the one before."""
 
 
 class Binding(NamedTuple):
@@ -59,6 +59,15 @@ class Binding(NamedTuple):
         if not plates:
             return FULL_BATCH_STEPS
         return min(max(plates.steps_per_epoch, FEWEST_STEPS), MOST_STEPS)
+
+    def has_friction(self, num_coordinates: int) -> bool:
+        """
+        Whether friction from the examples is possible: the model has one subsampled
+        plate, and not too many coordinates.
+
+        :param int num_coordinates: number of unconstrained coordinates.
+        """
+        return len(self.potential.plates) == 1 and num_coordinates <= SMALL
 
     def gradient(self, data: Data, layout: Layout) -> MinibatchGradient:
         """Minibatch gradients with respect to the groups of a layout."""
@@ -104,7 +113,7 @@ class Binding(NamedTuple):
             # smaller by this fraction; with several, every step is the mean of halves.
             1.0 if several else 2 * (size // 2) / size,
             several,
-            friction=None if several or size < 2 or layout.size > SMALL else friction,
+            friction=friction if self.has_friction(layout.size) else None,
         )
 
 

@@ -87,7 +87,6 @@ def advance_block(run: Run, block, start: Tree, state: LangevinState) -> Langevi
     z = run.layout.unpack(phase.position)
     bad = control.runaway(kinetic, target, run.layout.sizes, warming)
     bad = active & (bad | ~_all_finite((z, phase.momentum, kinetic)))
-    is_hot = control.hot(kinetic, target, run.layout.sizes)
     mean = state.kinetic_temperature
     mean += (kinetic - mean) / (block % plan.blocks_per_draw + 1)
     before = state
@@ -99,7 +98,7 @@ def advance_block(run: Run, block, start: Tree, state: LangevinState) -> Langevi
         rng_key=rng_key,
     )
     state = gone_back_if(run, bad, state, before._replace(z=start), key_fresh)
-    changed = control.after_block(state.control, bad, is_hot, plan.growth)
+    changed = _control_after(run, block, state, kinetic, bad)
     limited = dynamics.limited(state.scales, state.noise_variance)
     changed, scales = jax.tree.map(
         lambda new, old: jnp.where(warming & active, new, old),
@@ -107,6 +106,17 @@ def advance_block(run: Run, block, start: Tree, state: LangevinState) -> Langevi
         (state.control, state.scales),
     )
     return shrunk(dynamics, state._replace(control=changed), state, scales)
+
+
+def _control_after(
+    run: Run, block, state: LangevinState, kinetic: jax.Array, bad: jax.Array
+) -> control.Control:
+    """The control after a block of warmup."""
+    target, plan = state.temperature, run.schedule
+    is_hot = control.hot(kinetic, target, run.layout.sizes)
+    changed = control.after_block(state.control, bad, is_hot, plan.growth)
+    balanced = control.with_remainder(changed, kinetic, target, run.layout.size)
+    return jax.tree.map(lambda new, old: jnp.where(bad, new, old), changed, balanced)
 
 
 def shrunk(
@@ -191,6 +201,7 @@ def _integrated(
         1.0 / run.variance_weight(block),
         resolve_increments(run.settings.increments, state.z),
         jnp.where(block >= run.schedule.descent_blocks, num_steps, 0),
+        state.control.remainder,
     )
     start = Phase(position, state.momentum, state.noise_variance)
     return integrate(rng_key, dynamics, gradient, start, state.scales, trajectory)

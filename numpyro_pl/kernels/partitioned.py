@@ -59,7 +59,7 @@ class PartitionKernel(LangevinKernel):
         )
         return {f"{field}_dim_0": names for field in fields}
 
-    def _dynamics(self, binding):
+    def _dynamics(self, binding, num_coordinates):
         defaults = self.settings.group_defaults(binding.sites.data_size)
         return Partition([d.bind(defaults) for d in self.partition.values()])
 

@@ -4,14 +4,18 @@
 """The pseudo-Langevin kernel."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
 from numpyro_pl.kernels.base import LangevinKernel
 from numpyro_pl.kernels.settings import PseudoLangevinSettings, settings_of
-from numpyro_pl.trees.checks import check_positive, check_unit_interval
+from numpyro_pl.trees.checks import check_positive
 
 __all__ = ["PseudoLangevin"]
+
+BALANCED_NOISE, UNBALANCED_NOISE = 0.2, 0.05
+"""Default noise fraction with and without friction from the examples."""
 
 
 class PseudoLangevin(LangevinKernel):
@@ -30,11 +34,13 @@ class PseudoLangevin(LangevinKernel):
         function of the position, any tree of arrays; `init_params` must then be given
         to `MCMC.run`.
     :param int num_steps: integrator steps, of one gradient each, per draw. Default: one
-        pass over the data, `ceil(N / B)`, but from 50 to 500; 10 where no plate is
+        pass over the data, `ceil(N / B)`, but from 100 to 500; 10 where no plate is
         subsampled.
     :param float noise_fraction: share of the thermostat's noise that the minibatches
         may supply, in (0, 1]. Smaller is more accurate and slower: the chain forgets
-        its past in about `1 / (2 * noise_fraction)` passes over the data.
+        its past in about `1 / (2 * noise_fraction)` passes over the data. Default: 0.2
+        where friction from the examples balances the noise (see `example_friction`),
+        else 0.05.
     :param float friction: friction per step, dimensionless; a step keeps
         `exp(-friction)` of the momentum.
     :param float temperature: temperature T of the target `exp(-U / T)`; 1 is the
@@ -83,8 +89,8 @@ class PseudoLangevin(LangevinKernel):
         model: Callable | None = None,
         potential_fn: Callable | None = None,
         num_steps: int | None = None,
-        noise_fraction: float = 0.05,
-        friction: float = 0.02,
+        noise_fraction: float | None = None,
+        friction: float = 0.01,
         temperature: float = 1.0,
         max_frequency: float = 0.5,
         **settings,
@@ -92,17 +98,22 @@ class PseudoLangevin(LangevinKernel):
         settings = {"num_steps": num_steps, **settings}
         kind = settings_of(type(self).__name__, PseudoLangevinSettings, settings)
         super().__init__(model, potential_fn, kind)
-        # To the dynamics None means the kernel's value; these are the kernel's values.
         self.dynamics = PseudoLangevinDynamics(
-            check_unit_interval("noise_fraction", noise_fraction),
+            noise_fraction,
             friction,
             temperature,
+            # To the dynamics None means the kernel's value; this is the kernel's value.
             check_positive("max_frequency", max_frequency, below=2.0),
             uses_friction=kind.example_friction,
         )
 
-    def _dynamics(self, binding):
-        return Partition([self.dynamics])
+    def _dynamics(self, binding, num_coordinates):
+        dynamics = self.dynamics
+        balanced = dynamics.uses_friction and binding.has_friction(num_coordinates)
+        if dynamics.noise_fraction is None:
+            fraction = BALANCED_NOISE if balanced else UNBALANCED_NOISE
+            dynamics = replace(dynamics, noise_fraction=fraction)
+        return Partition([dynamics])
 
     def _groups(self, names):
         return [0] * len(names)

@@ -31,7 +31,8 @@ class KernelSettings:
     Settings of every kernel.
 
     :param int num_steps: integrator steps, of one gradient each, per draw. None: one
-        pass over the data, `ceil(N / B)`; 10 where no plate is subsampled.
+        pass over the data, `ceil(N / B)`, but from 100 to 500; 10 where no plate is
+        subsampled.
     :param str increments: random increments, `"gaussian"`, `"signs"` (random signs:
         much cheaper in large models, same mean, variance and third moment), or `"auto"`
         (Gaussian up to 10,000 coordinates).

@@ -9,6 +9,13 @@ import numpy as np
 import pytest
 from jax import random
 
+from numpyro_pl.dynamics import (
+    MinibatchGradient,
+    Phase,
+    PseudoLangevinDynamics,
+    Trajectory,
+    integrate,
+)
 from numpyro_pl.dynamics.friction import example_friction, friction_share
 
 ROWS, BATCH = 40, 8
@@ -77,3 +84,38 @@ def test_it_takes_energy_out_whatever_its_strength(strength):
 def test_no_share_of_a_force_that_does_not_exist(value):
     u, rates = jnp.ones(3), jnp.ones(3)
     assert float(friction_share(u, jnp.full(3, value), rates)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("remainder", "expected"), [(0.0, 1.5), (0.6, 1.2), (1.0, 1.0)]
+)
+def test_the_thermostat_leaves_out_the_remainder(remainder, expected):
+    """
+    With a friction of nothing the noise, at a noise fraction of 0.5, heats as much as
+    the thermostat does not leave out. 500 chains of 20 coordinates, 4 standard
+    errors.
+    """
+    dynamics = PseudoLangevinDynamics(friction=0.5)
+    rate = jnp.full(20, 0.05)
+    variance = 0.5 * dynamics.thermal_rate / rate
+    sd = jnp.sqrt(variance)
+
+    def halves(x, noise):
+        return tuple(x + 2**0.5 * sd * noise[i] for i in range(2))
+
+    gradient = MinibatchGradient(
+        lambda key, num: random.normal(key, (num, 2, 20)),
+        lambda x, noise: x + sd * noise.sum(0) / 2**0.5,
+        halves,
+        friction=lambda x, batch, u, temperature: jnp.zeros_like(x),
+    )
+
+    def square(key):
+        start = Phase(jnp.zeros(20), jnp.zeros(20), variance)
+        plan = Trajectory(100, 1, 0.0, remainder=remainder)
+        end, _ = integrate(key, dynamics, gradient, start, rate, plan)
+        return jnp.mean(end.position**2)
+
+    squares = jax.jit(jax.vmap(square))(random.split(random.key(0), 500))
+    error = expected * (2 / 10_000) ** 0.5
+    assert abs(float(squares.mean()) - expected) < 4 * error

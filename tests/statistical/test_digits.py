@@ -67,10 +67,13 @@ def test_digits_agree_with_nuts(bnn_digits, runs, nuts, seed):
     assert one["divergences"] == 0
     assert one["kinetic_temperature"] == pytest.approx(1.0, abs=0.02)
     assert abs(one["potential_diff_sd"]) <= 0.5
-    # Aimed at: 0.05; measured: 0.054 to 0.063 (with scales from the mean noise of the
-    # chains alone 0.071 to 0.076).
-    assert one["noise_fraction"] <= 0.067
-    assert one["total_variation"] <= 0.016
+    # Aimed at: 0.2.
+    assert 0.1 < one["noise_fraction"] <= 0.27
+    # Measured: 0.0044 to 0.0045, and one chain 0.0072 to 0.0080; two chains of NUTS
+    # differ by 0.0055. Before the friction from the examples was on by default: 0.0065
+    # to 0.0072 and 0.013, after three times as many steps.
+    assert one["total_variation"] <= 0.0075
+    assert one["total_variation_chain"] <= 0.011
     reference = np.asarray(nuts.probs, np.float64).mean((0, 1))
     ranked = np.sort(reference, axis=-1)
     decided = ranked[:, -1] - ranked[:, -2] > 4 * MARGIN_ERROR

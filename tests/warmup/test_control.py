@@ -17,12 +17,13 @@ from numpyro_pl.warmup.control import (
     hot,
     judged,
     runaway,
+    with_remainder,
 )
 
 
 def control(factor=0.5, bound=1.0, reference=0.0):
     values = (jnp.asarray(float(v)) for v in (factor, bound, reference))
-    return Control(*values, jnp.asarray(True))
+    return Control(*values, jnp.asarray(True), jnp.zeros(()))
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,29 @@ def test_the_reference_follows_down_at_once_and_up_slowly():
     assert float(down.reference) == -1000.0
     _, up = judged(control(), jnp.asarray(50.0), 100, 1.0, True)
     assert float(up.reference) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("size", [7, 600, 6000])
+@pytest.mark.parametrize("needed", [0.0, 0.3, 0.8])
+def test_the_remainder_balances_the_temperature(size, needed):
+    """
+    A chain whose temperature is `1 + 0.3 (needed - remainder)`, but for chance in every
+    block. After many blocks its mean is within 0.01 of 1, whatever the size.
+    """
+
+    def block(now, noise):
+        mean = 1 + 0.3 * (needed - now.remainder)
+        return with_remainder(now, mean + noise, jnp.ones(()), size), mean
+
+    num = 400 * (5000 + size) // size
+    noises = jax.random.normal(jax.random.key(0), num) * (2 / size) ** 0.5
+    _, temperatures = jax.lax.scan(block, control(), noises)
+    late = np.asarray(temperatures[num // 2 :])
+    assert abs(late.mean() - 1) < 0.01
+    assert late.std() < 0.02
+
+
+@pytest.mark.parametrize(("kinetic", "expected"), [(1e9, 1.0), (-1e9, 0.0)])
+def test_the_remainder_stays_a_share(kinetic, expected):
+    after = with_remainder(control(), jnp.asarray(kinetic), jnp.ones(()), 1e6)
+    assert float(after.remainder) == expected

@@ -19,7 +19,7 @@ def linear_table(markup, figures):
         ("largest error of a mean, sd", "largest_mean_error", ".3f"),
         ("ratio of sd to the exact one, mean", "sd_ratio", ".3f"),
         ("noise eigenvalue", "noise_eigenvalue", ".3f"),
-        ("noise fraction (aimed at: 0.05)", "noise_fraction", ".3f"),
+        ("noise fraction (aimed at: 0.2)", "noise_fraction", ".3f"),
         ("kinetic temperature", "kinetic_temperature", ".3f"),
     ]
     body = [
