@@ -14,25 +14,26 @@ pytestmark = pytest.mark.statistical
 
 
 @pytest.mark.parametrize(
-    ("name", "r_hat_limit"),
+    ("name", "num_draws"),
     [
-        ("negative_binomial", 1.05),
-        ("mixture", 1.05),
-        ("hierarchical_centred", 1.05),
-        ("regression_relu", 1.1),
+        ("negative_binomial", 1000),
+        ("mixture", 1000),
+        ("hierarchical_centred", 1000),
+        ("hierarchical_non_centred", 1000),
+        ("regression_relu", 2000),
     ],
 )
-def test_default_settings_reach_the_posterior(name, r_hat_limit):
+def test_default_settings_reach_the_posterior(name, num_draws):
     """
-    Measured: off by at most 0.11 standard deviations of the potential, R-hat 1.002 to
-    1.004. The version before this test ended 20 to 1,200 standard deviations away from
-    three of them. The network mixes slowly: its R-hat is 1.06 (in 1,000 draws 1.04),
-    and at 1.1 its mean is still known to 0.3 standard deviations.
+    Measured with two keys: off by at most 0.14 standard deviations of the potential
+    (the network: 0.27), R-hat at most 1.022 (the network after 1,000 draws: 1.041). The
+    first version of the package ended 20 to 1,200 standard deviations away from three
+    of them.
     """
-    one = outcome(PROBLEMS[name](), 0, (500, 2000), known_references()[name])
+    one = outcome(PROBLEMS[name](), 0, (500, num_draws), known_references()[name])
     print(name, one)
     assert abs(one.off) < 0.5
-    assert one.r_hat < r_hat_limit
+    assert one.r_hat < 1.05
     assert one.temperature == pytest.approx(1.0, abs=0.02)
     assert one.divergences == 0
     assert one.said == []

@@ -13,7 +13,7 @@ def noise_fraction(markup, figures):
     runs = "one run" if len(seeds) == 1 else f"{len(seeds)} runs"
     return markup.paragraph(
         f"On the digits network the noise fraction was {values} in {runs} of four "
-        "chains, where warmup aimed for 0.2."
+        "chains, where warmup allowed 0.2: curvature limits some weights."
     )
 
 
