@@ -184,19 +184,23 @@ def make_data(seed: int) -> dict[str, jax.Array]:
 
 def make_kernels() -> dict[str, Any]:
     """
-    The published settings; the step size of 0.25 is the kernels' default. The
-    thermostat of `AdLaLa` is the published one only where its name says so.
+    The published settings, one draw per epoch; the step size of 0.25 is the kernels'
+    default. The thermostat of `AdLaLa` is the published one only where its name says
+    so.
     """
     t = TEMPERATURE
+    common = {"temperature": t, "num_steps": STEPS}
     layers = {
         "?1": Langevin(friction=0.1, temperature=t),
         "*": Langevin(friction=1.0, temperature=t),
     }
     return {
-        "AdLaLa": AdLaLa(model, temperature=t),
-        "AdLaLa, published": AdLaLa(model, temperature=t, published=True),
-        "LOL": LOL(model, temperature=t),
-        "multi-layer Langevin": MultilayerLangevin(model, layers, step_size=0.25),
+        "AdLaLa": AdLaLa(model, **common),
+        "AdLaLa, published": AdLaLa(model, **common, published=True),
+        "LOL": LOL(model, **common),
+        "multi-layer Langevin": MultilayerLangevin(
+            model, layers, step_size=0.25, num_steps=STEPS
+        ),
     }
 
 

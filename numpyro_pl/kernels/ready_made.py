@@ -83,7 +83,8 @@ class AdLaLa(_FirstLayerKernel):
     :param bool published: whether to use the thermostat of the paper.
     :param settings: settings of :class:`PartitionedLangevin`, among them `step_size`
         (step length h, in units of time where the potential is `U / N`; default 0.25;
-        None lets warmup set it) and `num_steps` (default one pass over the data).
+        None lets warmup set it) and `num_steps` (default one pass over the data, but
+        from 100 to 500).
     :raises ValueError: for a setting out of range; if the first layer is not clear
         from the names of the sites.
     :raises TypeError: for an unknown setting.
