@@ -159,7 +159,7 @@ def measure(langevin: Posterior, nuts: Posterior) -> dict[str, Any]:
             f"seconds{suffix}": one.seconds,
         }
 
-    # Counted and averaged over every draw, including those that thinning drops.
+    # Counted and averaged over every draw since the end of warmup.
     state = langevin.mcmc.last_state
     figures["divergences"] = int(np.sum(state.num_divergences))
     temperature = np.asarray(state.mean_kinetic_temperature)

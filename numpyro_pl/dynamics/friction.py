@@ -57,7 +57,8 @@ def friction_share(displacement: Tree, force: Tree, rates: Tree) -> jax.Array:
 
     The first order is too much where one badly fitted example dominates. With this
     share the friction takes energy out at every step: that of the first order, times
-    the share squared. The rest of the noise is left to the thermostat.
+    the share squared. The rest of the noise heats, and the thermostat leaves out some
+    of its own for that, see :func:`numpyro_pl.warmup.control.with_remainder`.
 
     :param displacement: the displacement u.
     :param force: the force F.

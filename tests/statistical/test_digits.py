@@ -69,9 +69,9 @@ def test_digits_agree_with_nuts(bnn_digits, runs, nuts, seed):
     assert abs(one["potential_diff_sd"]) <= 0.5
     # Aimed at: 0.2.
     assert 0.1 < one["noise_fraction"] <= 0.27
-    # Measured: 0.0044 to 0.0045, and one chain 0.0072 to 0.0080; two chains of NUTS
-    # differ by 0.0055. Before the friction from the examples was on by default: 0.0065
-    # to 0.0072 and 0.013, after three times as many steps.
+    # Measured: 0.0041 to 0.0045, and one chain 0.0072 to 0.0080; two chains of NUTS
+    # differ by 0.0055. Before friction from the examples, after as many steps: 0.0065
+    # to 0.0072.
     assert one["total_variation"] <= 0.0075
     assert one["total_variation_chain"] <= 0.011
     reference = np.asarray(nuts.probs, np.float64).mean((0, 1))
