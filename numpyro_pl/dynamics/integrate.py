@@ -22,7 +22,13 @@ from numpyro_pl.trees.arithmetic import Tree, row
 from numpyro_pl.trees.increments import Increments
 from numpyro_pl.trees.ordering import computed_after, not_hoisted
 
-__all__ = ["MinibatchGradient", "Phase", "Trajectory", "integrate"]
+__all__ = [
+    "MinibatchGradient",
+    "Phase",
+    "Trajectory",
+    "integrate",
+    "integrate_in_pieces",
+]
 
 
 class MinibatchGradient(NamedTuple):
@@ -121,7 +127,8 @@ class _Steps(NamedTuple):
         # In this order each update overwrites an array that is no longer needed.
         halves = computed_after(halves, temperature)
         g = jax.tree.map(_mean, *halves)
-        g, left = self._with_friction(t, phase, g)
+        g, left, share = self._with_friction(t, phase, g)
+        temperature -= share * self.dynamics.friction_excess(self.scales, variance)
         increments = self._increments(t)
         x, u = self.dynamics.step(increments, x, u, g, self.scales, left)
         if self.gradient.halves is None:
@@ -134,12 +141,15 @@ class _Steps(NamedTuple):
         )
         return Phase(computed_after(x, variance), u, variance), temperature
 
-    def _with_friction(self, t, phase: Phase, gradient: Tree) -> tuple[Tree, Tree]:
-        """The gradient plus friction, and the noise left to the thermostat."""
+    def _with_friction(self, t, phase: Phase, gradient: Tree) -> tuple[Tree, Tree, Any]:
+        """
+        The gradient plus friction, the noise left to the thermostat, and the share of
+        the friction that is applied.
+        """
         x, u, variance = phase
         friction = self.gradient.friction
         if friction is None or not self.dynamics.uses_friction:
-            return gradient, variance
+            return gradient, variance, 0.0
         batch = self.gradient.batch_at(self.batches, t)
         force = friction(x, batch, u, self.dynamics.temperature)
         share = friction_share(u, force, self.scales)
@@ -150,7 +160,8 @@ class _Steps(NamedTuple):
             force,
         )
         left = jnp.asarray(self.remainder)
-        return gradient, jax.tree.map(lambda v: left.astype(v.dtype) * v, variance)
+        kept = jax.tree.map(lambda v: left.astype(v.dtype) * v, variance)
+        return gradient, kept, share
 
     def _increments(self, t) -> Increments:
         return Increments(self.increments, self.rng_key, t * self.dynamics.num_streams)
@@ -210,3 +221,35 @@ def integrate(
     )
     draw = dynamics.read(end.position, end.momentum)
     return end._replace(position=draw), total / jnp.maximum(num_blocks, 1)
+
+
+PIECE = 10
+"""Steps for which minibatches are drawn at a time where their number is not known."""
+
+
+def integrate_in_pieces(
+    rng_key: jax.Array,
+    dynamics: GroupDynamics,
+    gradient: MinibatchGradient,
+    start: Phase,
+    scales: Tree,
+    trajectory: Trajectory,
+) -> tuple[Phase, jax.Array]:
+    """
+    :func:`integrate`, with minibatches drawn for a few steps at a time: for a number of
+    steps known only when they are taken, rounded up to a multiple of ten.
+    """
+    num_taken = trajectory.num_taken
+    num = -(-(trajectory.num_steps if num_taken is None else num_taken) // PIECE)
+    piece = trajectory._replace(num_steps=PIECE, num_taken=None)
+
+    def advance(j, carry):
+        phase, total = carry
+        key = random.fold_in(rng_key, j)
+        phase, kinetic = integrate(key, dynamics, gradient, phase, scales, piece)
+        return phase, total + kinetic
+
+    dtype = jnp.result_type(*jax.tree.leaves(start.position))
+    zero = jnp.zeros(jnp.shape(dynamics.temperature), dtype)
+    end, total = lax.fori_loop(0, num, advance, (start, zero))
+    return end, total / jnp.maximum(num, 1)

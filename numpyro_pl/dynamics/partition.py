@@ -61,6 +61,10 @@ class Partition(GroupDynamics):
         pairs = zip(self.members, each, strict=True)
         return Partition([m.at_temperature(t) for m, t in pairs])
 
+    def at_friction(self, friction) -> "Partition":
+        """These dynamics with another friction per step, common to all groups."""
+        return Partition([m.at_friction(friction) for m in self.members])
+
     def choose_scales(self, noise_variance, curvature):
         """Scales of each group."""
         return self._each(
@@ -148,6 +152,12 @@ class Partition(GroupDynamics):
             noise_variance,
         )
         return self._stack(values)
+
+    def friction_excess(self, scales, noise_variance):
+        """See :meth:`GroupDynamics.friction_excess`."""
+        return self._stack(
+            self._each(lambda m, s, v: m.friction_excess(s, v), scales, noise_variance)
+        )
 
     def read(self, position, momentum):
         """The draws that belong to gradient positions."""

@@ -216,6 +216,19 @@ class GroupDynamics:
         object.__setattr__(other, "temperature", temperature)
         return other
 
+    def at_friction(self, friction) -> "GroupDynamics":
+        """These dynamics with another friction per step, which may be traced."""
+        other = copy.copy(self)
+        object.__setattr__(other, "friction", friction)
+        return other
+
+    def friction_excess(self, scales: Tree, noise_variance: Tree):
+        """
+        Excess of :meth:`kinetic_temperature` over the temperature of the positions if
+        all of the noise is balanced by friction from the examples.
+        """
+        return 0.0
+
     def read(self, position: Tree, momentum: Tree) -> Tree:
         """The draw that belongs to a position where gradients are taken."""
         return position

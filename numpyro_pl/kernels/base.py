@@ -31,6 +31,7 @@ from numpyro_pl.model.handlers import FullDataModel
 from numpyro_pl.model.potential import Data
 from numpyro_pl.trees.arithmetic import Tree, leaf_names, row, size_of
 from numpyro_pl.trees.random_bits import is_single_key
+from numpyro_pl.warmup.frame import FrameSettings
 from numpyro_pl.warmup.schedule import Schedule
 
 __all__ = ["LangevinKernel"]
@@ -65,7 +66,7 @@ class LangevinKernel(MCMCKernel):
                 raise ValueError(f"`{name}` must be callable, got {fn!r}.")
         self._model = model
         self._potential_fn = potential_fn
-        self.settings = settings
+        self.settings: Any = settings
         self._schedule = Schedule(0, 1)
         self._reset()
 
@@ -126,14 +127,35 @@ class LangevinKernel(MCMCKernel):
         return Schedule(num_warmup, num_steps)
 
     def _run(self, binding: Binding, data: Data, z: Tree) -> Run:
+        framing = self._framing(binding, z)
         return Run(
             binding,
             data,
             self._dynamics(binding, size_of(z)),
-            Layout(z, self._groups(leaf_names(z))),
+            Layout(z, self._groups(leaf_names(z)), vectors=_is_white(framing)),
             self._schedule_for(binding, self._schedule.num_warmup),
             self.settings,
+            framing,
         )
+
+    def _given_anchor(self, rng_key: jax.Array, data: Data, z: Tree) -> Tree | None:
+        """
+        The anchor that the user has given, None without one.
+
+        :param rng_key: a PRNG key, or a batch of them.
+        :param Data data: the data.
+        :param z: a position of one chain.
+        """
+        return None
+
+    def _framing(self, binding: Binding, z: Tree) -> FrameSettings | None:
+        """
+        What the frame of a chain is to have, None without one.
+
+        :param Binding binding: the target.
+        :param z: a position.
+        """
+        return None
 
     def init(
         self, rng_key, num_warmup, init_params=None, model_args=(), model_kwargs=None
@@ -156,16 +178,20 @@ class LangevinKernel(MCMCKernel):
         else:
             z = given_position(init_params, binding)
 
-        def start(data, rng_key, z):
-            return prepared(self._run(binding, data, z), rng_key, z)
+        one = z if single else row(z, 0)
+        anchor = self._given_anchor(key_position, data, one)
 
-        def many(data, rng_keys, zs):
-            return jax.vmap(lambda key, z: start(data, key, z))(rng_keys, zs)
+        def start(data, rng_key, z, anchor):
+            return prepared(self._run(binding, data, z), rng_key, z, anchor)
+
+        def many(data, rng_keys, zs, anchor):
+            each = jax.vmap(lambda key, z: start(data, key, z, anchor))
+            return each(rng_keys, zs)
 
         name, fn = ("init", start) if single else ("init_many", many)
         # A chain without a warmup starts where it is told, one with a warmup may not.
         name = name if num_warmup else f"{name}_without_warmup"
-        state, gradient = binding.programs.compiled(name, fn, data)(rng_key, z)
+        state, gradient = binding.programs.compiled(name, fn, data)(rng_key, z, anchor)
         check_finite(data, state.potential_energy, gradient)
         return state.sharing_arrays(1 if single else rng_key.shape[0])
 
@@ -217,6 +243,10 @@ def _split(rng_key: jax.Array, single: bool) -> tuple[jax.Array, jax.Array]:
     """Two keys from one, or two batches of keys from one batch."""
     keys = random.split(rng_key) if single else jax.vmap(random.split)(rng_key)
     return (keys[0], keys[1]) if single else (keys[:, 0], keys[:, 1])
+
+
+def _is_white(framing: FrameSettings | None) -> bool:
+    return framing is not None and framing.axes is not None
 
 
 def _shown(temperature, batched: bool) -> str:

@@ -17,8 +17,13 @@ from numpyro.infer.initialization import init_to_uniform
 
 from numpyro_pl.dynamics.friction import example_friction
 from numpyro_pl.dynamics.integrate import MinibatchGradient
-from numpyro_pl.kernels.layout import Layout
+from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers
+from numpyro_pl.model.control_variate import (
+    Anchor,
+    anchored_potential,
+    relative_to_anchor,
+)
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import Data, MinibatchPotential, PlainPotential
 from numpyro_pl.model.sites import ModelSites, inspect_sites
@@ -69,13 +74,29 @@ class Binding(NamedTuple):
         """
         return len(self.potential.plates) == 1 and num_coordinates <= SMALL
 
-    def gradient(self, data: Data, layout: Layout) -> MinibatchGradient:
-        """Minibatch gradients with respect to the groups of a layout."""
+    def gradient(
+        self,
+        data: Data,
+        layout: Layout | WhitenedLayout,
+        anchor: Anchor | None = None,
+    ) -> MinibatchGradient:
+        """
+        Minibatch gradients with respect to the groups of a layout.
+
+        :param Data data: the data.
+        :param layout: the layout.
+        :param Anchor anchor: what they are taken relative to, in the layout's
+            coordinates; None for plain ones.
+        """
         potential = self.potential
         plates = potential.plates
 
         def energy(groups, rows):
-            return potential(layout.unpack(groups), rows, *data)
+            def at(groups):
+                return potential(layout.unpack(groups), rows, *data)
+
+            at = at if anchor is None else anchored_potential(at, anchor)
+            return at(groups)
 
         grad = jax.grad(energy)
         if not isinstance(potential, MinibatchPotential) or not plates:
@@ -101,6 +122,8 @@ class Binding(NamedTuple):
             def losses(groups):
                 return potential.row_losses(layout.unpack(groups), batch, *data)
 
+            if anchor is not None:
+                losses = relative_to_anchor(losses, anchor)
             return example_friction(losses, groups, displacement, temperature)
 
         several = len(plates) > 1

@@ -6,11 +6,18 @@ One block of steps of one chain: down, or on with the dynamics; and the way back
 was bad.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-from numpyro_pl.dynamics.integrate import Phase, Trajectory, integrate
+from numpyro_pl.dynamics.integrate import (
+    Phase,
+    Trajectory,
+    integrate,
+    integrate_in_pieces,
+)
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
@@ -19,6 +26,7 @@ from numpyro_pl.trees.increments import Increments, resolve_increments
 from numpyro_pl.trees.ordering import computed_after
 from numpyro_pl.warmup import control
 from numpyro_pl.warmup.descent import Averages, Descent, descend
+from numpyro_pl.warmup.pooling import OneChain
 
 __all__ = ["advance_block", "descend_block", "fresh_momentum", "gone_back_if", "shrunk"]
 
@@ -39,6 +47,7 @@ def descend_block(run: Run, block, state: LangevinState) -> LangevinState:
     kind = resolve_increments(run.settings.increments, state.z)
     active = state.control.descending
     descent = Descent(plan.block_steps, *plan.rates(block), kind, active)
+    # Before the first event a frame has no anchor and no axes of its own.
     position = run.layout.pack(state.z)
     # Averages are kept in place of momentum and scales, which have no values yet, if
     # these have the form of a position; else each block starts anew.
@@ -66,7 +75,9 @@ def _are_like_positions(state: LangevinState, position: tuple) -> bool:
     return shapes[0] == shapes[1] == shapes[2]
 
 
-def advance_block(run: Run, block, start: Tree, state: LangevinState) -> LangevinState:
+def advance_block(
+    run: Run, block, chains: OneChain, start: Tree, state: LangevinState
+) -> LangevinState:
     """
     A block of steps of the dynamics, none during the descent. A block that is not
     finite or far too hot is undone: the chain goes back to the start of the draw with a
@@ -74,22 +85,28 @@ def advance_block(run: Run, block, start: Tree, state: LangevinState) -> Langevi
 
     :param Run run: what a draw depends on.
     :param block: number of the block.
+    :param OneChain chains: the chains of the run.
     :param start: position at the start of the draw.
     :param LangevinState state: state of the chain.
     """
     rng_key, key_steps, key_fresh = random.split(state.rng_key, 3)
     plan, target = run.schedule, state.temperature
-    dynamics = run.dynamics.at_temperature(target)
-    phase, kinetic = _integrated(run, block, dynamics, state, key_steps)
-    active = block >= plan.descent_blocks
-    kinetic = jnp.where(active, kinetic, target)
+    dynamics = run.dynamics_of(state)
+    taken = _steps_taken(run, block, chains, state)
+    phase, kinetic = _integrated(run, block, dynamics, state, key_steps, taken)
+    descended = block >= plan.descent_blocks
+    active = taken > 0
+    mean = state.kinetic_temperature
+    kinetic = jnp.where(active, kinetic, jnp.where(descended, mean, target))
     warming = block < plan.num_blocks
-    z = run.layout.unpack(phase.position)
+    z = run.layout_in(state.frame).unpack(phase.position)
     bad = control.runaway(kinetic, target, run.layout.sizes, warming)
     bad = active & (bad | ~_all_finite((z, phase.momentum, kinetic)))
-    mean = state.kinetic_temperature
     mean += (kinetic - mean) / (block % plan.blocks_per_draw + 1)
     before = state
+    if run.is_white:
+        # Back and forth between coordinates a position would not stay the same.
+        z = jax.tree.map(lambda new, old: jnp.where(active, new, old), z, state.z)
     state = state._replace(
         z=z,
         momentum=phase.momentum,
@@ -108,6 +125,18 @@ def advance_block(run: Run, block, start: Tree, state: LangevinState) -> Langevi
     return shrunk(dynamics, state._replace(control=changed), state, scales)
 
 
+def _steps_taken(run: Run, block, chains: OneChain, state: LangevinState) -> Any:
+    """Steps of a block: a frame may make a draw shorter than its blocks."""
+    plan = run.schedule
+    steps: Any = plan.block_steps
+    if run.framing is not None and run.framing.sets_steps:
+        # Chains have the same number, which as a maximum has no chain axis.
+        number = chains.largest(state.frame.num_steps)
+        done = (block % plan.blocks_per_draw) * plan.block_steps
+        steps = jnp.clip(number - done, 0, plan.block_steps)
+    return jnp.where(block >= plan.descent_blocks, steps, 0)
+
+
 def _control_after(
     run: Run, block, state: LangevinState, kinetic: jax.Array, bad: jax.Array
 ) -> control.Control:
@@ -115,7 +144,8 @@ def _control_after(
     target, plan = state.temperature, run.schedule
     is_hot = control.hot(kinetic, target, run.layout.sizes)
     changed = control.after_block(state.control, bad, is_hot, plan.growth)
-    balanced = control.with_remainder(changed, kinetic, target, run.layout.size)
+    rate = control.remainder_rate(run.layout.size, run.is_white)
+    balanced = control.with_remainder(changed, kinetic, target, rate)
     return jax.tree.map(lambda new, old: jnp.where(bad, new, old), changed, balanced)
 
 
@@ -150,7 +180,7 @@ def gone_back_if(
         disturbed yet.
     :param rng_key: a PRNG key.
     """
-    dynamics = run.dynamics.at_temperature(state.temperature)
+    dynamics = run.dynamics_of(state)
 
     # Bounded, not restored: keeping the old variance would hold one more array during
     # the whole draw.
@@ -177,7 +207,7 @@ def fresh_momentum(
 
     :param previous: the momentum whose thermostat, if any, goes on.
     """
-    dynamics = run.dynamics.at_temperature(state.temperature)
+    dynamics = run.dynamics_of(state)
     kind = resolve_increments(run.settings.increments, state.z)
     like = run.layout.pack(state.z)
     increments = Increments(kind, rng_key)
@@ -185,14 +215,20 @@ def fresh_momentum(
 
 
 def _integrated(
-    run: Run, block, dynamics: Partition, state: LangevinState, rng_key: jax.Array
+    run: Run,
+    block,
+    dynamics: Partition,
+    state: LangevinState,
+    rng_key: jax.Array,
+    taken: jax.Array,
 ) -> tuple[Phase, jax.Array]:
-    gradient = run.gradient()
+    gradient = run.gradient(state.frame)
     if not dynamics.tracks_noise:
         gradient = gradient._replace(halves=None)
     # Forced after the adaptation: the first update does not depend on it, and would
     # otherwise be computed earlier and held.
-    position = computed_after(run.layout.pack(state.z), state.scales)
+    position = run.layout_in(state.frame).pack(state.z)
+    position = computed_after(position, state.scales)
     every_step = gradient.always_halves or not is_large(state.z)
     num_steps = run.schedule.block_steps
     trajectory = Trajectory(
@@ -200,11 +236,13 @@ def _integrated(
         1 if every_step else min(MEASURE_EVERY, num_steps),
         1.0 / run.variance_weight(block),
         resolve_increments(run.settings.increments, state.z),
-        jnp.where(block >= run.schedule.descent_blocks, num_steps, 0),
+        taken,
         state.control.remainder,
     )
     start = Phase(position, state.momentum, state.noise_variance)
-    return integrate(rng_key, dynamics, gradient, start, state.scales, trajectory)
+    fixed = run.framing is None or not run.framing.sets_steps
+    integrated = integrate if fixed else integrate_in_pieces
+    return integrated(rng_key, dynamics, gradient, start, state.scales, trajectory)
 
 
 def _all_finite(tree: Tree) -> jax.Array:

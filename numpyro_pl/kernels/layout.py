@@ -17,7 +17,7 @@ from jax import lax
 
 from numpyro_pl.trees.arithmetic import SMALL, Tree
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "WhitenedLayout"]
 
 
 class Layout:
@@ -36,9 +36,10 @@ class Layout:
 
     :param position: a tree of arrays.
     :param groups: number of the group of each leaf, from 0.
+    :param bool vectors: whether every group becomes a vector, whatever its size.
     """
 
-    def __init__(self, position: Tree, groups: Sequence[int]):
+    def __init__(self, position: Tree, groups: Sequence[int], vectors: bool = False):
         leaves, self._treedef = jax.tree.flatten(position)
         self._shapes = [x.shape for x in leaves]
         self._members = [
@@ -49,7 +50,8 @@ class Layout:
         self.size = sum(sizes)
         self.sizes = float(sizes[0]) if len(sizes) == 1 else np.array(sizes, float)
         self._packed = [
-            size <= SMALL and len(m) > 1 and len({leaves[i].dtype for i in m}) == 1
+            vectors
+            or (size <= SMALL and len(m) > 1 and len({leaves[i].dtype for i in m}) == 1)
             for size, m in zip(sizes, self._members, strict=True)
         ]
 
@@ -80,3 +82,35 @@ class Layout:
         # padded arrays.
         parts = lax.split(group, [math.prod(s) for s in shapes])
         return [x.reshape(s) for x, s in zip(parts, shapes, strict=True)]
+
+
+class WhitenedLayout:
+    """
+    A layout whose only group is a vector of whitened coordinates y: the model's are
+    `center + basis @ y`.
+
+    :param Layout layout: the layout in the model's coordinates, with one vector.
+    :param center: the model's coordinates at y = 0, shape (n,).
+    :param basis: shape (n, n).
+    :param inverse: its inverse.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        center: jax.Array,
+        basis: jax.Array,
+        inverse: jax.Array,
+    ):
+        self._layout = layout
+        self._center, self._basis, self._inverse = center, basis, inverse
+        self.size, self.sizes = layout.size, layout.sizes
+
+    def pack(self, tree: Tree) -> tuple:
+        """A tree like the position, in whitened coordinates."""
+        (x,) = self._layout.pack(tree)
+        return (self._inverse @ (x - self._center),)
+
+    def unpack(self, groups: tuple) -> Tree:
+        """Back to a tree like the position."""
+        return self._layout.unpack((self._center + self._basis @ groups[0],))

@@ -3,16 +3,24 @@
 
 """The pseudo-Langevin kernel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
 from numpyro_pl.kernels.base import LangevinKernel
+from numpyro_pl.kernels.framing import anchor_values, is_tall, mixed_coordinates
 from numpyro_pl.kernels.settings import PseudoLangevinSettings, settings_of
+from numpyro_pl.optim.init_to_map import init_to_map, map_search_of
+from numpyro_pl.trees.arithmetic import size_of
 from numpyro_pl.trees.checks import check_positive
+from numpyro_pl.trees.random_bits import is_single_key
+from numpyro_pl.warmup.frame import FrameSettings
 
 __all__ = ["PseudoLangevin"]
+
+DEFAULT_FRICTION = 0.01
+"""Friction per step where the warmup does not set it."""
 
 BALANCED_NOISE, UNBALANCED_NOISE = 0.2, 0.05
 """Default noise fraction with and without friction from the examples."""
@@ -34,7 +42,8 @@ class PseudoLangevin(LangevinKernel):
         function of the position, any tree of arrays; `init_params` must then be given
         to `MCMC.run`.
     :param int num_steps: integrator steps, of one gradient each, per draw. Default: one
-        pass over the data, `ceil(N / B)`, but from 100 to 500; 10 where no plate is
+        pass over the data, `ceil(N / B)`, but from 100 to 500, or fewer where the
+        warmup finds that chains move faster (see `dense_mass`); 10 where no plate is
         subsampled.
     :param float noise_fraction: share of the thermostat's noise that the minibatches
         may supply, in (0, 1]. Smaller is more accurate and slower: the chain forgets
@@ -42,15 +51,17 @@ class PseudoLangevin(LangevinKernel):
         where friction from the examples balances the noise (see `example_friction`),
         else 0.05.
     :param float friction: friction per step, dimensionless; a step keeps
-        `exp(-friction)` of the momentum.
+        `exp(-friction)` of the momentum. Default: 0.01, but set by the warmup where
+        coordinates are whitened (see `dense_mass`).
     :param float temperature: temperature T of the target `exp(-U / T)`; 1 is the
         posterior.
     :param float max_frequency: bound on the frequency of every mode, in radians per
         step, below 2. Larger is faster where curvature limits the masses, and less
         accurate on targets far from Gaussian.
     :param settings: further settings, see
-        :class:`~numpyro_pl.kernels.settings.PseudoLangevinSettings`: `increments`,
-        `init_strategy`, `full_potential`, `variance_rate`, `example_friction`.
+        :class:`~numpyro_pl.kernels.settings.PseudoLangevinSettings`: `control_variate`,
+        `dense_mass`, `full_potential`, `example_friction`, `increments`,
+        `init_strategy`, `variance_rate`.
     :raises ValueError: if a setting is out of range, or neither or both of
         `model` and `potential_fn` are given.
     :raises TypeError: for an unknown setting.
@@ -90,17 +101,24 @@ class PseudoLangevin(LangevinKernel):
         potential_fn: Callable | None = None,
         num_steps: int | None = None,
         noise_fraction: float | None = None,
-        friction: float = 0.01,
+        friction: float | None = None,
         temperature: float = 1.0,
         max_frequency: float = 0.5,
         **settings,
     ):
         settings = {"num_steps": num_steps, **settings}
         kind = settings_of(type(self).__name__, PseudoLangevinSettings, settings)
+        self.settings: PseudoLangevinSettings = kind
+        if potential_fn is not None and kind.control_variate not in (None, "auto"):
+            raise ValueError(
+                "control_variate needs a model with a subsampled plate: a potential_fn "
+                "has no minibatches, and no noise to reduce."
+            )
         super().__init__(model, potential_fn, kind)
+        self._sets_friction = friction is None
         self.dynamics = PseudoLangevinDynamics(
             noise_fraction,
-            friction,
+            DEFAULT_FRICTION if friction is None else friction,
             temperature,
             # To the dynamics None means the kernel's value; this is the kernel's value.
             check_positive("max_frequency", max_frequency, below=2.0),
@@ -117,3 +135,35 @@ class PseudoLangevin(LangevinKernel):
 
     def _groups(self, names):
         return [0] * len(names)
+
+    def _given_anchor(self, rng_key, data, z):
+        anchor = self.settings.control_variate
+        if isinstance(anchor, Mapping):
+            return anchor_values(anchor, z)
+        if anchor != "map" or self._model is None:
+            return None
+        search = map_search_of(init_to_map())
+        assert search is not None
+        key = rng_key if is_single_key(rng_key) else rng_key[0]
+        return search(key, self._model, *data)
+
+    def _framing(self, binding, z):
+        size, plates = size_of(z), binding.potential.plates
+        tall = bool(plates) and is_tall(size, binding.sites.data_size)
+        anchor, dense = self.settings.control_variate, self.settings.dense_mass
+        anchored = "auto" if tall else "never"
+        if not isinstance(anchor, str) or anchor != "auto":
+            # Without minibatches there is no noise to reduce.
+            anchored = "never" if anchor is None or not plates else "always"
+        axes = mixed_coordinates(tall if dense == "auto" else dense, z)
+        if axes is None and anchored == "never":
+            return None
+        steps = self.settings.num_steps
+        return FrameSettings(
+            anchored=anchored,
+            moving=not isinstance(anchor, Mapping) and anchor != "map",
+            axes=axes,
+            sets_friction=self._sets_friction and axes is not None,
+            sets_steps=steps is None and axes is not None,
+            num_steps=steps or binding.default_num_steps,
+        )

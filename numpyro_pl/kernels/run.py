@@ -3,20 +3,34 @@
 
 """What the draws of a run depend on besides the state of the chain."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.dynamics.protocol import required
 from numpyro_pl.kernels.binding import Binding
-from numpyro_pl.kernels.layout import Layout
+from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.kernels.settings import KernelSettings
-from numpyro_pl.model.potential import Data
-from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.model.control_variate import Anchor, anchored_potential
+from numpyro_pl.model.potential import Data, MinibatchPotential
+from numpyro_pl.warmup.frame import Frame, FrameSettings
+from numpyro_pl.warmup.pooling import OneChain
+from numpyro_pl.warmup.reframing import Target
 from numpyro_pl.warmup.schedule import Schedule
 
 __all__ = ["Run"]
+
+
+FEW_ROWS = 16_384
+"""Rows up to which the potential of a draw is always that on the full data."""
+
+ESTIMATE_ROWS = 32
+"""Rows per coordinate from which the potential of a draw is estimated relative to an
+anchor. In a regression this adds 2 to 5 % to its variance."""
 
 
 class Run(NamedTuple):
@@ -26,9 +40,10 @@ class Run(NamedTuple):
     - **binding** - the target.
     - **data** - the data.
     - **dynamics** - the dynamics of each group.
-    - **layout** - the groups of a position.
+    - **layout** - the groups of a position, in the model's coordinates.
     - **schedule** - what happens when.
     - **settings** - settings of the kernel.
+    - **framing** - what the frame of a chain is to have; None where it has none.
     """
 
     binding: Binding
@@ -37,17 +52,94 @@ class Run(NamedTuple):
     layout: Layout
     schedule: Schedule
     settings: KernelSettings
+    framing: FrameSettings | None = None
 
-    def gradient(self) -> MinibatchGradient:
-        """Minibatch gradients by group."""
-        return self.binding.gradient(self.data, self.layout)
+    @property
+    def is_white(self) -> bool:
+        """Whether the dynamics move whitened coordinates."""
+        return self.framing is not None and self.framing.axes is not None
 
-    def potential_energy(self, rng_key: jax.Array, z: Tree) -> jax.Array:
-        """Potential at a draw, on the full data unless the user wants an estimate."""
-        potential = self.binding.potential
-        if self.settings.full_potential:
+    def target(self, state: Any) -> Target:
+        """What the frame of a chain is set for."""
+        (dynamics,) = self.dynamics.members
+        return Target(
+            self.full_value_and_grad,
+            self.gradient,
+            required(dynamics, "max_frequency"),
+            state.temperature,
+        )
+
+    def dynamics_of(self, state: Any) -> Partition:
+        """The dynamics at the temperature and the friction of a chain."""
+        dynamics = self.dynamics.at_temperature(state.temperature)
+        if self.framing is None or not self.framing.sets_friction:
+            return dynamics
+        return dynamics.at_friction(state.frame.friction)
+
+    def layout_in(self, frame: Frame | tuple = ()) -> Layout | WhitenedLayout:
+        """The layout whose coordinates the dynamics of a chain move."""
+        if not isinstance(frame, Frame) or isinstance(frame.basis, tuple):
+            return self.layout
+        (center,) = frame.center
+        return WhitenedLayout(self.layout, center, frame.basis, frame.inverse)
+
+    def anchor(self, frame: Frame | tuple) -> Anchor | None:
+        """The anchor of a chain, in the coordinates that its dynamics move."""
+        if self.framing is None or self.framing.anchored == "never":
+            return None
+        assert isinstance(frame, Frame)
+        slope, center = frame.slope, frame.center
+        if not isinstance(frame.basis, tuple):
+            slope = (frame.basis.T @ slope[0],)
+            center = (jnp.zeros_like(center[0]),)
+        return Anchor(center, frame.energy, slope, frame.share)
+
+    def gradient(self, frame: Frame | tuple = ()) -> MinibatchGradient:
+        """Minibatch gradients by group; plain ones without a frame."""
+        anchor = self.anchor(frame) if isinstance(frame, Frame) else None
+        return self.binding.gradient(self.data, self.layout_in(frame), anchor)
+
+    def full_value_and_grad(self, groups: Any) -> tuple[jax.Array, Any]:
+        """Potential on the full data and its gradient, in the model's coordinates."""
+        z = self.layout.unpack(groups)
+        energy, slope = self.binding.potential.full_value_and_grad(z, *self.data)
+        return energy, self.layout.pack(slope)
+
+    def potential_energy(
+        self, rng_key: jax.Array, state: Any, chains: OneChain
+    ) -> jax.Array:
+        """
+        Potential at a draw: on the full data unless the user wants an estimate or,
+        where the kernel may choose, one relative to an anchor is at hand.
+        """
+        potential, z = self.binding.potential, state.z
+        kind = self.settings.full_potential
+        estimated = kind == "auto" and self.framing is not None
+        if estimated and self.binding.sites.data_size > FEW_ROWS:
+            return lax.cond(
+                chains.largest(state.frame.share) > 0,
+                lambda: self._relative_estimate(rng_key, state),
+                lambda: potential.full(z, *self.data),
+            )
+        if kind:
             return potential.full(z, *self.data)
         return potential.estimate(rng_key, z, *self.data)
+
+    def _relative_estimate(self, rng_key: jax.Array, state: Any) -> jax.Array:
+        """Unbiased estimate of the potential, relative to the anchor."""
+        potential = self.binding.potential
+        layout, anchor = self.layout_in(state.frame), self.anchor(state.frame)
+        assert isinstance(potential, MinibatchPotential)
+        smallest = min(p.subsample_size for p in potential.plates.values())
+        num = -(-ESTIMATE_ROWS * layout.size // smallest)
+        rows = potential.draw_indices(rng_key, num)
+        rows = {name: index.reshape(-1) for name, index in rows.items()}
+
+        def energy(groups):
+            return potential(layout.unpack(groups), rows, *self.data)
+
+        assert anchor is not None
+        return anchored_potential(energy, anchor)(layout.pack(state.z))
 
     def variance_weight(self, block) -> jax.Array:
         """Minibatches that the running noise variance averages at a block."""

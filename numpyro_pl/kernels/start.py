@@ -18,6 +18,7 @@ from numpyro_pl.model.sites import describe_non_finite
 from numpyro_pl.optim.init_to_map import map_search_of
 from numpyro_pl.trees.arithmetic import Tree, is_traced, leaf_names
 from numpyro_pl.trees.random_bits import is_single_key
+from numpyro_pl.warmup.frame import first_frame
 from numpyro_pl.warmup.start import heat_at_start, nearer_start
 
 __all__ = ["check_finite", "given_position", "initial_position", "prepared"]
@@ -47,7 +48,9 @@ def initial_position(
     return binding.programs.compiled(name, first_position, data)(rng_key)
 
 
-def prepared(run: Run, rng_key: jax.Array, z: Tree) -> tuple[LangevinState, Tree]:
+def prepared(
+    run: Run, rng_key: jax.Array, z: Tree, anchor: Tree | None = None
+) -> tuple[LangevinState, Tree]:
     """
     The state of a chain before its first draw, and the gradient there. If there is a
     warmup, the chain may start nearer to zero than it was told.
@@ -55,6 +58,7 @@ def prepared(run: Run, rng_key: jax.Array, z: Tree) -> tuple[LangevinState, Tree
     :param Run run: what a draw depends on.
     :param rng_key: a PRNG key.
     :param z: the start.
+    :param anchor: the anchor that the user has given, if any.
     """
     potential, warming = run.binding.potential, run.schedule.num_warmup > 0
     temperature = jnp.max(jnp.asarray(run.dynamics.temperature))
@@ -68,7 +72,16 @@ def prepared(run: Run, rng_key: jax.Array, z: Tree) -> tuple[LangevinState, Tree
         run.layout.pack(slope),
         temperature,
     )
-    return first_state(run, rng_key, z, energy, heat), slope
+    frame: Any = ()
+    if run.framing is not None:
+        center = run.layout.pack(z if anchor is None else anchor)
+        if anchor is None:
+            at_center = energy, run.layout.pack(slope)
+        else:
+            at_center = run.full_value_and_grad(center)
+        friction = getattr(run.dynamics.members[0], "friction")  # noqa: B009
+        frame = first_frame(run.framing, center, *at_center, friction)
+    return first_state(run, rng_key, z, energy, heat, frame), slope
 
 
 def given_position(position: Any, binding: Binding) -> Tree:

@@ -53,6 +53,8 @@ class LangevinState(NamedTuple):
       see :class:`~numpyro_pl.warmup.control.Control`.
     - **settling** - what the chain remembers of the second half of its warmup, see
       :class:`~numpyro_pl.warmup.settling.Settling`.
+    - **frame** - anchor, whitened coordinates and pace of the chain, see
+      :class:`~numpyro_pl.warmup.frame.Frame`; empty where a kernel uses none.
     - **diverging** - whether the draw was discarded because it was not finite or far
       too hot (the chain goes on from the previous draw with a fresh momentum).
     - **num_divergences** - number of divergences since the end of warmup.
@@ -73,6 +75,7 @@ class LangevinState(NamedTuple):
     noise_eigenvalue: jax.Array
     control: Control
     settling: Settling
+    frame: Any
     diverging: jax.Array
     num_divergences: jax.Array
     rng_key: jax.Array
@@ -100,7 +103,7 @@ class LangevinState(NamedTuple):
 
 
 def first_state(
-    run: Run, rng_key: jax.Array, z: Tree, potential_energy, heat
+    run: Run, rng_key: jax.Array, z: Tree, potential_energy, heat, frame=()
 ) -> LangevinState:
     """
     The state before the first draw. An event of the warmup sets the scales before they
@@ -111,6 +114,7 @@ def first_state(
     :param z: the start.
     :param potential_energy: its potential, in nats.
     :param heat: configurational temperature there, relative to the target's.
+    :param frame: the frame of the chain, if any.
     """
     dynamics, layout = run.dynamics, run.layout
     dtype = jnp.result_type(*jax.tree.leaves(z))
@@ -138,6 +142,7 @@ def first_state(
         noise_eigenvalue=zero,
         control=first_control(potential_energy, heat),
         settling=first_settling(temperature),
+        frame=frame,
         diverging=jnp.asarray(False),
         num_divergences=jnp.asarray(0),
         rng_key=rng_key,

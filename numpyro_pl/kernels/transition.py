@@ -26,9 +26,14 @@ from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.ordering import computed_after, updated_if
 from numpyro_pl.warmup import control, settling
-from numpyro_pl.warmup.adaptation import Event, adapt
+from numpyro_pl.warmup.adaptation import Event, adapt, adapt_white
 from numpyro_pl.warmup.noise import noise_batches, noise_eigenvalue
 from numpyro_pl.warmup.pooling import ManyChains, OneChain
+from numpyro_pl.warmup.reframing import (
+    anchored_anew,
+    noise_concentration,
+    whitened_anew,
+)
 
 __all__ = ["next_state"]
 
@@ -49,7 +54,7 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
     i = state.i.reshape(-1)[0]
     plan, start = run.schedule, state.z
     several = plan.blocks_per_draw > 1
-    events = jnp.asarray(plan.events)
+    events = jnp.asarray(plan.frame_events if run.is_white else plan.events)
     chains = ManyChains(CHAINS) if batched else OneChain()
 
     def every(fn: Callable) -> Callable:
@@ -64,7 +69,8 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
         state = updated_if(down, moved, state)
         # Of a draw in one block, this is the start: no second array is held for it.
         origin = start if several else state.z
-        state = every(partial(advance_block, run, number))(origin, state)
+        advanced = every(partial(advance_block, run, number, chains))
+        state = advanced(origin, state)
         return state if several else (origin, state)
 
     state = every(_begin)(state)
@@ -73,7 +79,7 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
         origin = start
     else:
         origin, state = block(0, state)
-    state = every(partial(_finish, run, i))(origin, state)
+    state = every(partial(_finish, run, i, chains))(origin, state)
     report(run, i, state)
     return state
 
@@ -85,10 +91,12 @@ def _begin(state: LangevinState) -> LangevinState:
     )
 
 
-def _finish(run: Run, i, start: Tree, state: LangevinState) -> LangevinState:
+def _finish(
+    run: Run, i, chains: OneChain, start: Tree, state: LangevinState
+) -> LangevinState:
     """The potential at the draw, and the draw before it if that is no place to be."""
     rng_key, key_energy, key_fresh = random.split(state.rng_key, 3)
-    energy = run.potential_energy(key_energy, state.z)
+    energy = run.potential_energy(key_energy, state, chains)
     warming = i < run.schedule.num_warmup
     descending = (i + 1) * run.schedule.blocks_per_draw <= run.schedule.descent_blocks
     size = run.layout.size
@@ -96,7 +104,7 @@ def _finish(run: Run, i, start: Tree, state: LangevinState) -> LangevinState:
     bad, after = control.judged(state.control, energy, size, highest, warming)
     # Without a warmup nobody knows what potential to expect, and an estimate of it from
     # one minibatch says too little.
-    known = run.schedule.num_warmup > 0 and run.settings.full_potential
+    known = run.schedule.num_warmup > 0 and bool(run.settings.full_potential)
     bad &= ~descending & known
     arriving = state.control._replace(reference=energy)
     after = jax.tree.map(lambda a, b: jnp.where(descending, a, b), arriving, after)
@@ -105,7 +113,7 @@ def _finish(run: Run, i, start: Tree, state: LangevinState) -> LangevinState:
     state = gone_back_if(run, bad, before_draw, before, key_fresh)
     energy = jnp.where(bad, state.potential_energy, energy)
     state = state._replace(control=after, potential_energy=energy)
-    dynamics = run.dynamics.at_temperature(state.temperature)
+    dynamics = run.dynamics_of(state)
     state = shrunk(dynamics, state, before_draw, state.scales)
     return _record(run, i, state)
 
@@ -114,12 +122,19 @@ def _record(run: Run, i, state: LangevinState) -> LangevinState:
     """The state with the fields that are recorded after the draw."""
     num_warmup = run.schedule.num_warmup
     warming = i < num_warmup
-    dynamics = run.dynamics.at_temperature(state.temperature)
+    dynamics = run.dynamics_of(state)
     num_draws = jnp.maximum(i + 1 - num_warmup, 1)
+    frame = state.frame
+    if run.framing is not None and run.framing.moving:
+        descent_draws = -(-run.schedule.descent_blocks // run.schedule.blocks_per_draw)
+        counts = warming & (i >= descent_draws) & ~state.diverging
+        seen = frame.seen.with_draw(run.layout.pack(state.z), counts)
+        frame = frame._replace(seen=seen)
     mean = state.mean_kinetic_temperature
     step = (state.kinetic_temperature - mean) / num_draws
     return state._replace(
         i=state.i + 1,
+        frame=frame,
         thermostat=dynamics.thermostat(state.momentum),
         mean_kinetic_temperature=jnp.where(warming, mean, mean + step),
         noise_fraction=dynamics.mean_noise_shares(state.scales, state.noise_variance),
@@ -139,33 +154,72 @@ def _record(run: Run, i, state: LangevinState) -> LangevinState:
 def _adapt(run: Run, block, chains: OneChain, state: LangevinState) -> LangevinState:
     """An event of the warmup: new scales, and a momentum that fits them."""
     rng_key, key_adapt, key_noise, key_momentum = random.split(state.rng_key, 4)
-    dynamics = run.dynamics.at_temperature(state.temperature)
-    gradient = run.gradient()
-    position = run.layout.pack(state.z)
+    first = block == int(run.schedule.events[0])
+    if run.framing is not None and not run.is_white:
+        moves = jnp.any(block == jnp.asarray(run.schedule.frame_events))
+        first |= moves
+        state = updated_if(moves, partial(_anchored, run), state)
     event = Event(
-        first=block == int(run.schedule.events[0]),
+        first=first,
         burning_in=run.burning_in(block),
         num_batches=noise_batches(run.binding.potential.plates.steps_per_epoch),
         variance_weight=run.variance_weight(block),
         factor=state.control.factor,
         chains=chains,
     )
+    change = _whitened if run.is_white else partial(_measured, block=block)
+    state = change(run, (key_adapt, key_noise), event, state=state)
+    state = state._replace(rng_key=rng_key)
+    return state._replace(
+        momentum=fresh_momentum(run, state, state.momentum, key_momentum)
+    )
+
+
+def _measured(
+    run: Run, keys: tuple, event: Event, state: LangevinState, block
+) -> LangevinState:
+    """Scales from the noise and the curvature at the chain's position."""
+    dynamics, gradient = run.dynamics_of(state), run.gradient(state.frame)
+    position = run.layout_in(state.frame).pack(state.z)
     scales, noise_variance = adapt(
-        key_adapt, dynamics, gradient, position, state.noise_variance, event
+        keys[0], dynamics, gradient, position, state.noise_variance, event
     )
     # Only at the last event, and before the momentum is drawn, so that the two do not
     # need memory at the same time.
     eigenvalue = lax.cond(
         block == run.schedule.last_event,
-        lambda: noise_eigenvalue(key_noise, dynamics, gradient, position, scales),
+        lambda: noise_eigenvalue(keys[1], dynamics, gradient, position, scales),
         lambda: state.noise_eigenvalue,
     )
-    state = state._replace(
+    return state._replace(
         scales=computed_after(scales, jnp.nan_to_num(eigenvalue)),
         noise_variance=noise_variance,
         noise_eigenvalue=eigenvalue,
-        rng_key=rng_key,
     )
+
+
+def _whitened(
+    run: Run, keys: tuple, event: Event, state: LangevinState
+) -> LangevinState:
+    """A new frame, and scales for what was measured in it."""
+    assert run.framing is not None
+    position = run.layout.pack(state.z)
+    white = whitened_anew(
+        keys[0], state.frame, run.framing, position, run.target(state), event.chains
+    )
+    state = state._replace(frame=white.frame)
+    dynamics = run.dynamics_of(state)
+    scales, noise_variance = adapt_white(dynamics, white, event)
     return state._replace(
-        momentum=fresh_momentum(run, state, state.momentum, key_momentum)
+        scales=scales,
+        noise_variance=noise_variance,
+        noise_eigenvalue=noise_concentration(white.noise, dynamics, scales),
     )
+
+
+def _anchored(run: Run, state: LangevinState) -> LangevinState:
+    """The state with its anchor moved."""
+    assert run.framing is not None
+    position = run.layout.pack(state.z)
+    frame = anchored_anew(state.frame, run.framing, position, run.target(state))
+    return state._replace(frame=frame)

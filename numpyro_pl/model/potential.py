@@ -173,16 +173,23 @@ class MinibatchPotential:
         ((name, plate),) = self.plates.items()
         chunk = plate.subsample_size
         chunk = chunk if large else max(FULL_CHUNK, chunk)
-        num, rest = divmod(plate.size, chunk)
-        if num == 0 or (num == 1 and rest == 0):
+        num = -(-plate.size // chunk)
+        if num == 1:
             return fn(None)
-        total = sum_of(lambda i: fn({name: i * chunk + jnp.arange(chunk)}), num)
-        mean = jax.tree.map(lambda t: t * (chunk / plate.size), total)
-        if not rest:
-            return mean
-        last = fn({name: jnp.arange(num * chunk, plate.size)})
-        weight = rest / plate.size
-        return jax.tree.map(lambda m, v: m + weight * v, mean, last)
+        # Equal chunks, so that one program serves all: the last one may have a few rows
+        # too many, which do not count.
+        chunk = -(-plate.size // num)
+        weight = num * chunk / plate.size
+
+        def of_chunk(i):
+            rows = i * chunk + jnp.arange(chunk)
+            if num * chunk == plate.size:
+                return fn({name: rows})
+            weights = jnp.where(rows < plate.size, weight, 0.0)
+            with weigh_rows(name, weights):
+                return fn({name: jnp.minimum(rows, plate.size - 1)})
+
+        return jax.tree.map(lambda total: total / num, sum_of(of_chunk, num))
 
     def first_position(self, rng_key, data: Data, init_strategy: Callable) -> Tree:
         """

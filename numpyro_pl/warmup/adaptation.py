@@ -27,8 +27,9 @@ from numpyro_pl.warmup.curvature import (
 )
 from numpyro_pl.warmup.noise import estimate_noise
 from numpyro_pl.warmup.pooling import OneChain
+from numpyro_pl.warmup.reframing import White
 
-__all__ = ["Adapted", "Event", "adapt"]
+__all__ = ["Adapted", "Event", "adapt", "adapt_white"]
 
 ROW_PROBES = 16
 """Random probes of the Hessian's rows at one event."""
@@ -112,6 +113,23 @@ def adapt(
     shrink *= event.factor
     scales = updated_if(shrink < 1, lambda s: dynamics.shrink(s, shrink), scales)
     return Adapted(scales, kept)
+
+
+def adapt_white(dynamics: Partition, white: White, event: Event) -> Adapted:
+    """
+    Set the scales in whitened coordinates, where the curvature is 1.
+
+    :param Partition dynamics: the dynamics, with one group.
+    :param White white: what was measured in these coordinates.
+    :param Event event: the event.
+    """
+    own = (jnp.diagonal(white.noise[0] + white.noise[1]) / 2,)
+    variance = _variance_to_expect(dynamics, own, event.chains.mean(own), event)
+    scales = dynamics.choose_scales(variance, jax.tree.map(jnp.ones_like, variance))
+    steepest = jnp.where(jnp.isfinite(white.steepest), white.steepest, 1e4)
+    return Adapted(
+        dynamics.shrink(scales, event.factor / jnp.maximum(steepest, 1.0)), own
+    )
 
 
 def _with_running(measured: Tree, running: Tree, event: Event) -> Tree:

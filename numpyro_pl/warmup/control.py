@@ -23,6 +23,7 @@ __all__ = [
     "first_control",
     "hot",
     "judged",
+    "remainder_rate",
     "runaway",
     "with_remainder",
 ]
@@ -44,6 +45,9 @@ growth of this bound with each block: large factors are tried again, but not soo
 REMAINDER_RATE, MANY_COORDINATES = 0.6, 5000.0
 """Change of the remainder with a block at twice the temperature, and the number of
 coordinates from which the temperature of one block is known well enough for that."""
+
+WHITE_RATE = 0.1
+"""The same where coordinates are whitened, at least."""
 
 FOLLOW = 0.1
 """Share by which the reference potential follows a higher one at each draw."""
@@ -127,7 +131,19 @@ def after_block(control: Control, bad, is_hot, growth: float = 1.0) -> Control:
     return control._replace(factor=new, bound=bound)
 
 
-def with_remainder(control: Control, kinetic, temperature, size: float) -> Control:
+def remainder_rate(size: float, is_white: bool) -> float:
+    """
+    Change of the remainder with a block at twice the temperature.
+
+    :param float size: number of coordinates.
+    :param bool is_white: whether they are whitened; draws are then short and nearly
+        independent, and the temperature of one block says more.
+    """
+    rate = REMAINDER_RATE * size / (size + MANY_COORDINATES)
+    return max(rate, WHITE_RATE) if is_white else rate
+
+
+def with_remainder(control: Control, kinetic, temperature, rate: float) -> Control:
     """
     The control after a good block of warmup, whose temperature shows whether the
     thermostat leaves out too much or too little.
@@ -140,9 +156,8 @@ def with_remainder(control: Control, kinetic, temperature, size: float) -> Contr
 
     :param kinetic: mean kinetic temperature of the block, by group.
     :param temperature: temperature of the target, by group.
-    :param float size: number of coordinates.
+    :param float rate: see :func:`remainder_rate`.
     """
-    rate = REMAINDER_RATE * size / (size + MANY_COORDINATES)
     change = rate * (jnp.mean(kinetic / temperature) - 1)
     return control._replace(remainder=jnp.clip(control.remainder + change, 0.0, 1.0))
 

@@ -93,6 +93,15 @@ class Schedule:
             after *= GROWTH
         return np.array(sorted(e for e in events if e >= first))
 
+    @cached_property
+    def frame_events(self) -> np.ndarray:
+        """
+        Those events at which the frame (:mod:`numpyro_pl.warmup.frame`) is set anew:
+        every third one up to half of the warmup, and all after that.
+        """
+        late = self.events >= min(self.burn_in_end, self.last_event)
+        return np.unique(np.append(self.events[~late][::3], self.events[late]))
+
     @property
     def growth(self) -> float:
         """

@@ -24,7 +24,7 @@ def test_noise_fraction_outside_its_range(value):
 
 
 @pytest.mark.parametrize("name", ["temperature", "friction", "max_frequency"])
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), None])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), "0.1"])
 def test_settings_that_must_be_positive(name, value):
     with pytest.raises(ValueError, match=f"{name} must be"):
         PseudoLangevin(linear_model, **{name: value})

@@ -16,6 +16,7 @@ from numpyro_pl.warmup.control import (
     first_control,
     hot,
     judged,
+    remainder_rate,
     runaway,
     with_remainder,
 )
@@ -106,8 +107,9 @@ def test_the_remainder_balances_the_temperature(size, needed):
 
     def block(now, noise):
         mean = 1 + 0.3 * (needed - now.remainder)
-        return with_remainder(now, mean + noise, jnp.ones(()), size), mean
+        return with_remainder(now, mean + noise, jnp.ones(()), rate), mean
 
+    rate = remainder_rate(size, False)
     num = 400 * (5000 + size) // size
     noises = jax.random.normal(jax.random.key(0), num) * (2 / size) ** 0.5
     _, temperatures = jax.lax.scan(block, control(), noises)
@@ -118,5 +120,5 @@ def test_the_remainder_balances_the_temperature(size, needed):
 
 @pytest.mark.parametrize(("kinetic", "expected"), [(1e9, 1.0), (-1e9, 0.0)])
 def test_the_remainder_stays_a_share(kinetic, expected):
-    after = with_remainder(control(), jnp.asarray(kinetic), jnp.ones(()), 1e6)
+    after = with_remainder(control(), jnp.asarray(kinetic), jnp.ones(()), 0.6)
     assert float(after.remainder) == expected

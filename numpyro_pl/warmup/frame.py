@@ -1,0 +1,174 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The frame in which a chain moves: an anchor for its gradients, whitened coordinates, and
+the friction and the number of steps that belong to them. How it is set:
+:mod:`numpyro_pl.warmup.reframing`.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from numpyro_pl.trees.arithmetic import Tree
+
+__all__ = ["Frame", "FrameSettings", "Seen", "first_frame"]
+
+
+class FrameSettings(NamedTuple):
+    """
+    What a frame is to have.
+
+    - **anchored** - `"always"`, `"never"`, or `"auto"` where the noise decides.
+    - **moving** - whether the center follows the chain, as it does unless the user has
+      given an anchor.
+    - **axes** - None where coordinates are not whitened, else a matrix of zeros and
+      ones: which pairs of coordinates may be mixed.
+    - **sets_friction**, **sets_steps** - whether the warmup sets them.
+    - **num_steps** - most steps of a draw.
+    """
+
+    anchored: str
+    moving: bool
+    axes: Any
+    sets_friction: bool
+    sets_steps: bool
+    num_steps: int
+
+
+class Seen(NamedTuple):
+    """
+    Moments of a chain's draws. Trees are in the model's coordinates, by group.
+
+    - **num_draws** - number of draws.
+    - **first** - the first of them, from which the others are counted.
+    - **last** - the last of them.
+    - **sum**, **square**, **product** - sums of the draws, of their squares, and of the
+      products of two successive ones. The last two, and **last**, are empty where
+      coordinates are not whitened.
+    """
+
+    num_draws: jax.Array
+    first: Tree
+    last: Tree
+    sum: Tree
+    square: Tree
+    product: Tree
+
+    @classmethod
+    def none(cls, like: Tree, white: bool) -> "Seen":
+        """
+        Before the first draw.
+
+        :param like: a position.
+        :param bool white: whether coordinates are whitened.
+        """
+        zeros = jax.tree.map(jnp.zeros_like, like)
+        pairs: Any = zeros if white else ()
+        return cls(jnp.asarray(0), like, pairs, zeros, pairs, pairs)
+
+    def with_draw(self, position: Tree, counts) -> "Seen":
+        """
+        With one more draw.
+
+        :param position: the draw.
+        :param counts: whether it counts.
+        """
+        x = jax.tree.map(jnp.subtract, position, self.first)
+        add = counts.astype(int)
+
+        def added(total, value):
+            return total + jnp.where(counts, value, 0.0).astype(total.dtype)
+
+        new = self._replace(
+            num_draws=self.num_draws + add, sum=jax.tree.map(added, self.sum, x)
+        )
+        if not self.last:
+            return new
+        return new._replace(
+            last=jax.tree.map(lambda a, b: jnp.where(counts, a, b), x, self.last),
+            square=jax.tree.map(lambda t, a: added(t, a * a), self.square, x),
+            product=jax.tree.map(
+                lambda t, a, b: added(t, a * b), self.product, x, self.last
+            ),
+        )
+
+    def mean(self) -> Tree:
+        """Mean of the draws; the first position without any."""
+        num = jnp.maximum(self.num_draws, 1)
+        return jax.tree.map(
+            lambda x, t: x + (t / num).astype(x.dtype), self.first, self.sum
+        )
+
+    def autocorrelation(self) -> Tree:
+        """Correlation of successive draws, per coordinate; 0 of a constant one."""
+        num = jnp.maximum(self.num_draws, 2).astype(float)
+
+        def of_coordinate(total, square, product):
+            mean = total / num
+            variance = square / num - mean**2
+            # The first draw has no draw before it.
+            covariance = product / (num - 1) - mean**2
+            known = variance > 1e-6 * mean**2
+            return jnp.where(known, covariance / jnp.where(known, variance, 1), 0.0)
+
+        return jax.tree.map(of_coordinate, self.sum, self.square, self.product)
+
+
+class Frame(NamedTuple):
+    """
+    The frame of a chain. Trees are in the model's coordinates, by group.
+
+    - **center** - the anchor, and the origin of whitened coordinates.
+    - **energy** - potential there on the full data, in nats.
+    - **slope** - its gradient there.
+    - **share** - 1 where gradients are taken relative to the anchor, else 0.
+    - **basis**, **inverse** - whitened coordinates y: those of the model are
+      `center + basis @ y`. Empty where coordinates are not whitened.
+    - **friction** - friction per step.
+    - **num_steps** - steps of a draw.
+    - **seen** - what the draws since the frame was last set were like; empty if the
+      center does not follow the chain.
+    """
+
+    center: Tree
+    energy: jax.Array
+    slope: Tree
+    share: jax.Array
+    basis: Any
+    inverse: Any
+    friction: jax.Array
+    num_steps: jax.Array
+    seen: Any
+
+
+def first_frame(
+    settings: FrameSettings, center: Tree, energy, slope: Tree, friction: float
+) -> Frame:
+    """
+    The frame before the first draw: the model's own coordinates, and no anchor unless
+    the user has given one.
+
+    :param center: the start of the chain, or the anchor of the user.
+    :param energy: potential there on the full data, in nats.
+    :param slope: its gradient there.
+    :param float friction: friction per step.
+    """
+    dtype = jnp.result_type(*jax.tree.leaves(center))
+    given = settings.anchored == "always" and not settings.moving
+    basis: Any = ()
+    if settings.axes is not None:
+        basis = jnp.eye(center[0].size, dtype=dtype)
+    return Frame(
+        center=center,
+        energy=energy,
+        slope=slope,
+        share=jnp.asarray(float(given), dtype),
+        basis=basis,
+        inverse=basis,
+        friction=jnp.asarray(friction, dtype),
+        num_steps=jnp.asarray(settings.num_steps),
+        seen=Seen.none(center, settings.axes is not None) if settings.moving else (),
+    )

@@ -1,0 +1,281 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+An event of the warmup of a chain that has a frame: the frame is set anew.
+
+Models with many more rows than coordinates are nearly normal: the curvature hardly
+changes over the posterior, and relative to an anchor the minibatch noise is small. So a
+few times during the warmup the anchor is moved to the mean of the chain's draws, the
+coordinates are whitened by the curvature, and the noise is measured with and without
+the anchor where the chain will be: at thermal displacements from the mean.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax, random
+
+from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.dynamics.pseudo_langevin import MOST_KICK
+from numpyro_pl.trees.arithmetic import Tree, sum_of
+from numpyro_pl.trees.increments import tree_normal
+from numpyro_pl.warmup.frame import Frame, FrameSettings, Seen
+from numpyro_pl.warmup.pooling import OneChain
+
+__all__ = ["Target", "White", "anchored_anew", "noise_concentration", "whitened_anew"]
+
+HESSIAN_BATCHES = 64
+"""Minibatches of each chain from which the curvature is taken."""
+
+NOISE_BATCHES = 128
+"""Minibatches from which the noise is taken, with and without the anchor."""
+
+LEAST_GAIN = 2.0
+"""Ratio of the noise without an anchor to that with it from which it is used: it costs
+a second gradient."""
+
+FLATTEST_AXIS = 1e-5
+"""Least eigenvalue of the curvature relative to the largest one, once all coordinates
+are scaled to the same curvature."""
+
+LEAST_CURVATURE = 1e-10
+"""Least curvature of a coordinate, relative to the steepest one."""
+
+LEAST_FRICTION = 0.01
+"""Least friction per step."""
+
+FORGOTTEN = 5.0
+"""Steps of a draw times friction. The slowest modes forget their past in `2 / friction`
+steps or less, so draws are nearly independent."""
+
+REMEMBERED, ENOUGH_DRAWS = 0.5, 50
+"""Largest correlation of successive draws of any coordinate, and the number of draws of
+each chain from which it is known well enough."""
+
+PIECE = 10
+"""Steps of a draw are a multiple of this."""
+
+
+class Target(NamedTuple):
+    """
+    What a frame is set for.
+
+    - **full** - function of a position in the model's coordinates -> (potential,
+      gradient) on the full data.
+    - **gradient** - function of a frame -> minibatch gradient in its coordinates; plain
+      and in the model's coordinates without a frame.
+    - **max_frequency** - bound on the frequency of the dynamics, in radians per step.
+    - **temperature** - temperature of the target.
+    """
+
+    full: Callable
+    gradient: Callable
+    max_frequency: float
+    temperature: Any
+
+
+class White(NamedTuple):
+    """
+    A frame whose coordinates are whitened, and what was measured in them.
+
+    - **frame** - the frame.
+    - **noise** - two independent estimates of the covariance of the minibatch noise
+      where the chain will be, shape (2, n, n).
+    - **steepest** - largest curvature that any chain has met; 1 on average.
+    """
+
+    frame: Frame
+    noise: jax.Array
+    steepest: jax.Array
+
+
+def anchored_anew(frame: Frame, settings: FrameSettings, position: Tree, target):
+    """
+    The frame with the anchor at the mean of the chain's draws since it was last set, or
+    at the position if there were none.
+
+    :param Frame frame: the frame so far.
+    :param FrameSettings settings: what it is to have.
+    :param position: the chain's position, in the model's coordinates.
+    :param Target target: what it is set for.
+    """
+    if not settings.moving:
+        return frame
+    seen = frame.seen.num_draws > 0
+    center = jax.tree.map(
+        lambda m, x: jnp.where(seen, m, x), frame.seen.mean(), position
+    )
+    frame = frame._replace(
+        center=center, seen=Seen.none(position, settings.axes is not None)
+    )
+    if settings.anchored == "never":
+        return frame
+    energy, slope = target.full(center)
+    frame = frame._replace(energy=energy, slope=slope)
+    if settings.axes is None:
+        # At the anchor itself there is no noise from which steps could be set.
+        frame = frame._replace(share=seen.astype(frame.share.dtype))
+    return frame
+
+
+def whitened_anew(
+    rng_key: jax.Array,
+    frame: Frame,
+    settings: FrameSettings,
+    position: Tree,
+    target: Target,
+    chains: OneChain,
+) -> White:
+    """
+    The frame with an anchor, axes and a pace set anew.
+
+    :param rng_key: a PRNG key.
+    :param Frame frame: the frame so far.
+    :param FrameSettings settings: what it is to have.
+    :param position: the chain's position, in the model's coordinates.
+    :param Target target: what it is set for.
+    :param OneChain chains: how measurements are pooled over the chains of the run.
+    """
+    key_hessian, key_noise = random.split(rng_key)
+    needed = _steps_to_forget(frame, settings, chains)
+    frame = anchored_anew(frame, settings, position, target)
+    own = _hessian(key_hessian, position[0], target)
+    matrix = chains.mean(own)
+    eye = jnp.eye(len(matrix), dtype=matrix.dtype)
+    known = jnp.any(frame.basis != eye)
+    # Averaged over the events too: curvature varies with the position.
+    before = frame.inverse.T @ frame.inverse
+    matrix = jnp.where(known, 0.5 * (matrix + before), matrix)
+    basis, inverse = _whitening(matrix * settings.axes)
+    frame = frame._replace(basis=basis, inverse=inverse)
+    steepest = jnp.max(jnp.linalg.eigvalsh(basis.T @ own @ basis))
+    frame, noise = _with_share(key_noise, frame, settings, target, chains)
+    frame = _with_friction(frame, settings, noise, target, chains)
+    if settings.sets_steps:
+        steps = jnp.maximum(_rounded(FORGOTTEN / frame.friction), _rounded(needed))
+        steps = jnp.minimum(steps, settings.num_steps).astype(frame.num_steps.dtype)
+        frame = frame._replace(num_steps=steps)
+    return White(frame, noise, chains.largest(steepest))
+
+
+def _hessian(rng_key: jax.Array, x: jax.Array, target: Target) -> jax.Array:
+    """Mean Hessian on minibatches, in the model's coordinates."""
+    gradient = target.gradient()
+    batches = gradient.draw_batches(rng_key, HESSIAN_BATCHES)
+
+    def on_batch(t):
+        batch = gradient.batch_at(batches, t)
+        return jax.jacfwd(lambda x: gradient.grad((x,), batch)[0])(x)
+
+    matrix = sum_of(on_batch, HESSIAN_BATCHES) / HESSIAN_BATCHES
+    return jnp.where(jnp.isfinite(matrix), matrix, 0.0)
+
+
+def _whitening(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """
+    Matrices A and its inverse, with `A.T @ matrix @ A = 1`. Eigenvalues are taken as
+    positive: where a posterior is not convex, steps have to be as short as where it is
+    as much curved upwards.
+    """
+    diagonal = jnp.abs(jnp.diagonal(matrix))
+    least = LEAST_CURVATURE * jnp.max(diagonal)
+    scale = jnp.sqrt(jnp.maximum(diagonal, jnp.where(least > 0, least, 1.0)))
+    values, vectors = jnp.linalg.eigh(matrix / (scale[:, None] * scale))
+    values = jnp.abs(values)
+    values = jnp.maximum(values, FLATTEST_AXIS * jnp.max(values))
+    root = jnp.sqrt(values)
+    return vectors / scale[:, None] / root, root[:, None] * vectors.T * scale
+
+
+def _with_share(rng_key, frame, settings, target, chains) -> tuple[Frame, jax.Array]:
+    """The frame with or without its anchor, whichever the settings or the noise say."""
+    allowed = {"never": (0.0,), "always": (1.0,), "auto": (0.0, 1.0)}
+    shares = jnp.asarray(allowed[settings.anchored], frame.share.dtype)
+
+    def noise_with(share):
+        return _noise(rng_key, frame._replace(share=share), target)
+
+    noises = lax.map(noise_with, shares)
+    if len(shares) == 1:
+        return frame._replace(share=shares[0]), noises[0]
+    without, relative = (chains.mean(jnp.trace(n[0] + n[1])) for n in noises)
+    better = relative * LEAST_GAIN < without
+    share = jnp.where(better, shares[1], shares[0])
+    return frame._replace(share=share), jnp.where(better, noises[1], noises[0])
+
+
+def _noise(rng_key, frame: Frame, target: Target) -> jax.Array:
+    """Two estimates of the noise covariance, at thermal steps from the center."""
+    key_batch, key_place = random.split(rng_key)
+    gradient = target.gradient(frame)
+    if gradient.halves is None:
+        return jnp.zeros((2, *frame.basis.shape), frame.basis.dtype)
+    batches = gradient.draw_batches(key_batch, NOISE_BATCHES)
+    spread = jnp.sqrt(target.temperature).astype(frame.basis.dtype)
+    like = jnp.zeros_like(frame.basis[0])
+
+    def at(t):
+        place = spread * tree_normal(key_place, like, stream=t)
+        halves = gradient.halves((place,), gradient.batch_at(batches, t))
+        half = 0.5 * gradient.fraction**0.5 * (halves[0][0] - halves[1][0])
+        return (jnp.arange(2) == t % 2)[:, None, None] * jnp.outer(half, half)
+
+    noise = sum_of(at, NOISE_BATCHES) / (NOISE_BATCHES / 2)
+    return jnp.where(jnp.isfinite(noise), noise, 0.0)
+
+
+def _with_friction(frame, settings, noise, target, chains) -> Frame:
+    """
+    Where coordinates are whitened, all modes have the same frequency: the largest
+    allowed or, where the noise limits the steps, that of the largest rate that it
+    allows, `2 T MOST_KICK / ((1 + c) v)`. The friction is set to this frequency: modes
+    then forget their past as fast as they can. Less would let the energy last, more
+    would slow the position down.
+    """
+    if not settings.sets_friction:
+        return frame
+    variance = chains.mean(jnp.trace(noise[0] + noise[1]) / (2 * len(noise[0])))
+    rate = target.temperature * MOST_KICK / jnp.maximum(variance, 1e-12)
+    friction = jnp.clip(jnp.sqrt(rate), LEAST_FRICTION, target.max_frequency)
+    return frame._replace(friction=friction.astype(frame.friction.dtype))
+
+
+def _steps_to_forget(frame: Frame, settings: FrameSettings, chains: OneChain):
+    """
+    Steps after which the slowest coordinate, by the draws since the frame was last set,
+    has forgotten most of its past. 0 if there were too few draws to tell.
+    """
+    if not settings.moving:
+        return 0.0
+    (correlation,) = chains.mean(frame.seen.autocorrelation())
+    slowest = jnp.clip(jnp.max(correlation), 0.01, 0.99)
+    steps = frame.num_steps * jnp.log(REMEMBERED) / jnp.log(slowest)
+    told = (frame.seen.num_draws >= ENOUGH_DRAWS) & (slowest > REMEMBERED)
+    return chains.largest(jnp.where(told, steps, 0.0))
+
+
+def _rounded(num_steps) -> jax.Array:
+    return (PIECE * jnp.ceil(num_steps / PIECE)).astype(int)
+
+
+def noise_concentration(
+    noise: jax.Array, dynamics: Partition, scales: Tree
+) -> jax.Array:
+    """
+    Largest eigenvalue of the noise covariance in units of the thermostat's noise: its
+    direction from one estimate, its size from the other, since the largest eigenvalue
+    of one estimate is too large.
+
+    :param noise: two estimates, shape (2, n, n).
+    :param Partition dynamics: the dynamics.
+    :param scales: their scales.
+    """
+    ones = (jnp.ones_like(noise[0, 0]),)
+    (share,) = dynamics.noise_shares(scales, ones)
+    root = jnp.sqrt(share)
+    first, second = noise * root * root[:, None]
+    vector = jnp.linalg.eigh(first)[1][:, -1]
+    return vector @ second @ vector
