@@ -127,8 +127,8 @@ class _Steps(NamedTuple):
         # In this order each update overwrites an array that is no longer needed.
         halves = computed_after(halves, temperature)
         g = jax.tree.map(_mean, *halves)
-        g, left, share = self._with_friction(t, phase, g)
-        temperature -= share * self.dynamics.friction_excess(self.scales, variance)
+        g, left, excess = self._with_friction(t, phase, g)
+        temperature = temperature - excess
         increments = self._increments(t)
         x, u = self.dynamics.step(increments, x, u, g, self.scales, left)
         if self.gradient.halves is None:
@@ -143,8 +143,8 @@ class _Steps(NamedTuple):
 
     def _with_friction(self, t, phase: Phase, gradient: Tree) -> tuple[Tree, Tree, Any]:
         """
-        The gradient plus friction, the noise left to the thermostat, and the share of
-        the friction that is applied.
+        The gradient plus friction, the noise left to the thermostat, and what friction
+        adds to the kinetic temperature.
         """
         x, u, variance = phase
         friction = self.gradient.friction
@@ -161,7 +161,8 @@ class _Steps(NamedTuple):
         )
         left = jnp.asarray(self.remainder)
         kept = jax.tree.map(lambda v: left.astype(v.dtype) * v, variance)
-        return gradient, kept, share
+        excess = share * self.dynamics.friction_excess(self.scales, variance)
+        return gradient, kept, excess
 
     def _increments(self, t) -> Increments:
         return Increments(self.increments, self.rng_key, t * self.dynamics.num_streams)
