@@ -61,9 +61,9 @@ class Partition(GroupDynamics):
         pairs = zip(self.members, each, strict=True)
         return Partition([m.at_temperature(t) for m, t in pairs])
 
-    def at_friction(self, friction) -> "Partition":
-        """These dynamics with another friction per step, common to all groups."""
-        return Partition([m.at_friction(friction) for m in self.members])
+    def at_pace(self, friction, noise_fraction) -> "Partition":
+        """These dynamics with another friction and bound, common to all groups."""
+        return Partition([m.at_pace(friction, noise_fraction) for m in self.members])
 
     def choose_scales(self, noise_variance, curvature):
         """Scales of each group."""

@@ -216,10 +216,14 @@ class GroupDynamics:
         object.__setattr__(other, "temperature", temperature)
         return other
 
-    def at_friction(self, friction) -> "GroupDynamics":
-        """These dynamics with another friction per step, which may be traced."""
+    def at_pace(self, friction, noise_fraction) -> "GroupDynamics":
+        """
+        These dynamics with another friction per step and another bound on the noise
+        fraction, both of which may be traced.
+        """
         other = copy.copy(self)
         object.__setattr__(other, "friction", friction)
+        object.__setattr__(other, "noise_fraction", noise_fraction)
         return other
 
     def friction_excess(self, scales: Tree, noise_variance: Tree):

@@ -51,13 +51,7 @@ from numpyro_pl.trees.arithmetic import Tree, as_in, mean_of, size_of
 from numpyro_pl.trees.checks import check_positive
 from numpyro_pl.trees.increments import Increments
 
-__all__ = ["MOST_KICK", "KickLastPseudoLangevin", "PseudoLangevinDynamics"]
-
-MOST_KICK = 0.01
-"""Largest variance of the momentum that minibatches may add in one step, relative to
-its thermal variance. Noise that varies with the position is balanced only as far as it
-is small: where it was 0.09, with frictions of 0.3 per step, the scale of a hierarchical
-regression had 0.78 of its standard deviation; where it was 0.007, 0.98."""
+__all__ = ["KickLastPseudoLangevin", "PseudoLangevinDynamics"]
 
 
 @dataclass(frozen=True)
@@ -111,22 +105,13 @@ class PseudoLangevinDynamics(GroupDynamics):
         """Variance that the bath adds to a displacement, per unit of rate."""
         return 2 * (1 - self.kept_momentum) * self.temperature
 
-    @property
-    def _most_noise(self) -> Any:
-        """Largest product of rate and noise variance."""
-        by_share = self.thermal_rate * required(self, "noise_fraction")
-        by_kick = 2 * self.temperature * MOST_KICK / (1 + self.kept_momentum)
-        return jnp.minimum(by_share, by_kick)
-
     def choose_scales(self, noise_variance, curvature):
         r"""
         Rates :math:`a_i` at which the minibatches supply the noise fraction f, or less
         where the curvature bounds the frequency by w:
-        :math:`a_i = \min(2 (1 - c) T f / v_i,\; (1 + c) w^2 / (2 H_i))`; at large
-        frictions also less where one minibatch would change the momentum by more than
-        :data:`MOST_KICK` of its variance.
+        :math:`a_i = \min(2 (1 - c) T f / v_i,\; (1 + c) w^2 / (2 H_i))`.
         """
-        noise_bound = self._most_noise
+        noise_bound = self.thermal_rate * required(self, "noise_fraction")
         bound = required(self, "max_frequency")
         curvature_bound = (1 + self.kept_momentum) * bound**2 / 2
 
@@ -139,7 +124,7 @@ class PseudoLangevinDynamics(GroupDynamics):
 
     def limited(self, scales: Tree, noise_variance: Tree) -> Tree:
         """Rates at which no coordinate has more than 1.5 times the allowed noise."""
-        most = 1.5 * self._most_noise
+        most = 1.5 * self.thermal_rate * required(self, "noise_fraction")
         return jax.tree.map(
             lambda a, v: 1.0 / jnp.maximum(1.0 / a, v / as_in(most, v)),
             scales,

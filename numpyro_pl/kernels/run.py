@@ -17,7 +17,11 @@ from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.model.control_variate import Anchor, anchored_potential
 from numpyro_pl.model.potential import Data, MinibatchPotential
-from numpyro_pl.warmup.frame import Frame, FrameSettings
+from numpyro_pl.warmup.frame import (
+    Frame,
+    FrameSettings,
+    largest_noise_fraction,
+)
 from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import Target
 from numpyro_pl.warmup.schedule import Schedule
@@ -74,7 +78,9 @@ class Run(NamedTuple):
         dynamics = self.dynamics.at_temperature(state.temperature)
         if self.framing is None or not self.framing.sets_friction:
             return dynamics
-        return dynamics.at_friction(state.frame.friction)
+        friction = state.frame.friction
+        asked = required(self.dynamics.members[0], "noise_fraction")
+        return dynamics.at_pace(friction, largest_noise_fraction(friction, asked))
 
     def layout_in(self, frame: Frame | tuple = ()) -> Layout | WhitenedLayout:
         """The layout whose coordinates the dynamics of a chain move."""

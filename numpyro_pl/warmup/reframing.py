@@ -19,10 +19,9 @@ import jax.numpy as jnp
 from jax import lax, random
 
 from numpyro_pl.dynamics.partition import Partition
-from numpyro_pl.dynamics.pseudo_langevin import MOST_KICK
 from numpyro_pl.trees.arithmetic import Tree, sum_of
 from numpyro_pl.trees.increments import tree_normal
-from numpyro_pl.warmup.frame import Frame, FrameSettings, Seen
+from numpyro_pl.warmup.frame import MOST_KICK, Frame, FrameSettings, Seen
 from numpyro_pl.warmup.pooling import OneChain
 
 __all__ = ["Target", "White", "anchored_anew", "noise_concentration", "whitened_anew"]
