@@ -118,38 +118,46 @@ def model(x, y=None, batch=None):
 
 
 def sampled(sampler: Sampler, data, seed: int = 0) -> Result:
-    """A run, timed: the time of a compiled program is that of its second call."""
+    """A run of `MCMC`, and the same draws again as a program already compiled."""
+    kernel, key = sampler.kernel, random.key(seed)
     mcmc = MCMC(
-        sampler.kernel,
+        kernel,
         num_warmup=sampler.num_warmup,
         num_samples=sampler.num_samples,
         num_chains=sampler.num_chains,
         chain_method="vectorized",
         progress_bar=False,
     )
-    key = random.key(seed)
-
-    def seconds(run):
-        start = time.perf_counter()
-        run()
-        jax.block_until_ready(mcmc.last_state.z)
-        return time.perf_counter() - start
-
-    everything = seconds(lambda: mcmc.run(key, *data))
+    everything, _ = timed(lambda: _last(mcmc.run(key, *data), mcmc))
     draws = np.asarray(mcmc.get_samples(group_by_chain=True)["w"], np.float64)
-    mcmc.post_warmup_state = mcmc.last_state
-    # Twice: once to compile the program without a warmup.
-    again = [seconds(lambda: mcmc.run(mcmc.last_state.rng_key, *data)) for _ in "ab"]
-    sampling = again[-1]
-    warmup = seconds(lambda: mcmc.warmup(key, *data))
-    warmup = min(warmup, seconds(lambda: mcmc.warmup(key, *data)))
     ess = az.ess(az.convert_to_dataset({"w": draws}))["w"].to_numpy()
-    parts = {
-        "compilation": max(everything - warmup - sampling, 0.0),
-        "warmup": warmup,
-        "sampling": sampling,
-    }
+
+    keys = random.split(key, sampler.num_chains) if sampler.num_chains > 1 else key
+    start = kernel.init(keys, sampler.num_warmup, None, data, {})
+
+    @jax.jit
+    def advanced(state, data, num):
+        return jax.lax.fori_loop(
+            0, num, lambda _, state: kernel.sample(state, data, {}), state
+        )
+
+    compiled = advanced.lower(start, data, 0).compile()
+    warmup, state = timed(lambda: compiled(start, data, sampler.num_warmup))
+    sampling, _ = timed(lambda: compiled(state, data, sampler.num_samples))
+    compilation = max(everything - warmup - sampling, 0.0)
+    parts = {"compilation": compilation, "warmup": warmup, "sampling": sampling}
     return Result(draws, ess, parts)
+
+
+def _last(_, mcmc):
+    return mcmc.last_state
+
+
+def timed(run):
+    """Seconds that a function takes, and what it returns."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(run())
+    return time.perf_counter() - start, result
 
 
 def samplers(num_rows: int, quick: bool, hmcecs: bool) -> dict[str, Sampler]:
