@@ -151,11 +151,12 @@ class PseudoLangevin(LangevinKernel):
         size, plates = size_of(z), binding.potential.plates
         tall = bool(plates) and is_tall(size, binding.sites.data_size)
         anchor, dense = self.settings.control_variate, self.settings.dense_mass
-        anchored = "auto" if tall else "never"
+        axes = mixed_coordinates(tall if dense == "auto" else dense, z)
+        # The noise is measured in whitened coordinates.
+        anchored = "auto" if tall and axes is not None else "never"
         if not isinstance(anchor, str) or anchor != "auto":
             # Without minibatches there is no noise to reduce.
             anchored = "never" if anchor is None or not plates else "always"
-        axes = mixed_coordinates(tall if dense == "auto" else dense, z)
         if axes is None and anchored == "never":
             return None
         steps = self.settings.num_steps

@@ -13,14 +13,19 @@ from jax import lax
 
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
+from numpyro_pl.warmup.frame import has_left
 from numpyro_pl.warmup.settling import (
     BAD_SHARE,
     problems,
+    warn_of_distance,
     warn_of_divergences,
     warn_unless_settled,
 )
 
 __all__ = ["report"]
+
+FIRST_CHECK = 50
+"""Draws after warmup at which the distance from the anchor is looked at first."""
 
 FEWEST_DIVERGENCES = 5
 """Divergences from which a run warns, and again each time their number has doubled."""
@@ -52,6 +57,9 @@ def report(run: Run, i, state: LangevinState) -> None:
             lambda: None,
         )
 
+    if run.is_white:
+        _report_distance(i - num_warmup, state)
+
     # The total of the chains, and whether it has just reached 5, 10, 20, ...
     total = jnp.sum(state.num_divergences)
     new = jnp.sum(state.diverging)
@@ -62,6 +70,24 @@ def report(run: Run, i, state: LangevinState) -> None:
     lax.cond(
         many,
         lambda: jax.debug.callback(_diverged, total, num_draws),
+        lambda: None,
+    )
+
+
+def _report_distance(draw, state: LangevinState) -> None:
+    """
+    Warn if chains have left the neighbourhood of their anchor: 50, 100, 200, ... draws
+    after warmup.
+
+    :param draw: number of the draw since the end of warmup.
+    """
+    batched = jnp.ndim(state.i) > 0
+    left = jax.vmap(has_left) if batched else has_left
+    num = jnp.sum(left(state.frame, state.noise_variance))
+    checked = jnp.any(draw == FIRST_CHECK * 2 ** jnp.arange(16))
+    lax.cond(
+        checked & (num > 0),
+        lambda: jax.debug.callback(lambda n: warn_of_distance(int(n)), num),
         lambda: None,
     )
 

@@ -86,8 +86,8 @@ class PseudoLangevinSettings(KernelSettings):
         (:mod:`numpyro_pl.model.control_variate`). None: nothing. `"mean"`: the mean of
         the chain's warmup draws. `"map"`: a MAP value of the model. A dict of
         unconstrained values by site, such as a MAP of your own: these. `"auto"`: the
-        mean, in models with at most 200 coordinates and 20 times as many rows, if the
-        noise measured in warmup is less than half of that without it.
+        mean, in models whose coordinates are whitened by default, if the noise measured
+        in warmup is less than half of that without it.
     :param dense_mass: which coordinates are whitened by the curvature of the posterior.
         True: all. A list of tuples of site names: those of each tuple among themselves,
         as in NumPyro's HMC. False: none. `"auto"`: all, in models with at most 200

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.trees.arithmetic import Tree, mean_of
 
 __all__ = [
     "MOST_KICK",
@@ -20,6 +20,7 @@ __all__ = [
     "FrameSettings",
     "Seen",
     "first_frame",
+    "has_left",
     "largest_noise_fraction",
 ]
 
@@ -138,6 +139,8 @@ class Frame(NamedTuple):
     - **energy** - potential there on the full data, in nats.
     - **slope** - its gradient there.
     - **share** - 1 where gradients are taken relative to the anchor, else 0.
+    - **plain_noise** - mean noise variance without the anchor, in whitened coordinates;
+      infinite if it was not measured.
     - **basis**, **inverse** - whitened coordinates y: those of the model are
       `center + basis @ y`. Empty where coordinates are not whitened.
     - **friction** - friction per step.
@@ -150,11 +153,22 @@ class Frame(NamedTuple):
     energy: jax.Array
     slope: Tree
     share: jax.Array
+    plain_noise: jax.Array
     basis: Any
     inverse: Any
     friction: jax.Array
     num_steps: jax.Array
     seen: Any
+
+
+def has_left(frame: Frame, noise_variance: Tree) -> jax.Array:
+    """
+    Whether a chain is so far from its anchor that it has more noise than without.
+
+    :param Frame frame: the frame of the chain.
+    :param noise_variance: running variance of its noise, in its coordinates.
+    """
+    return (frame.share > 0) & (mean_of(noise_variance) > frame.plain_noise)
 
 
 def first_frame(
@@ -179,6 +193,7 @@ def first_frame(
         energy=energy,
         slope=slope,
         share=jnp.asarray(float(given), dtype),
+        plain_noise=jnp.asarray(jnp.inf, dtype),
         basis=basis,
         inverse=basis,
         friction=jnp.asarray(friction, dtype),

@@ -203,7 +203,9 @@ def _with_share(rng_key, frame, settings, target, chains) -> tuple[Frame, jax.Ar
     without, relative = (chains.mean(jnp.trace(n[0] + n[1])) for n in noises)
     better = relative * LEAST_GAIN < without
     share = jnp.where(better, shares[1], shares[0])
-    return frame._replace(share=share), jnp.where(better, noises[1], noises[0])
+    plain = (without / (2 * len(frame.basis))).astype(frame.plain_noise.dtype)
+    frame = frame._replace(share=share, plain_noise=plain)
+    return frame, jnp.where(better, noises[1], noises[0])
 
 
 def _noise(rng_key, frame: Frame, target: Target) -> jax.Array:

@@ -20,6 +20,7 @@ __all__ = [
     "first_settling",
     "problems",
     "recorded",
+    "warn_of_distance",
     "warn_of_divergences",
     "warn_unless_settled",
 ]
@@ -172,6 +173,21 @@ def warn_of_divergences(num_divergences: int, num_draws: int) -> None:
         f"{num_divergences} of {num_draws} draws since the end of warmup diverged: do "
         "not use them. Lower max_frequency or noise_fraction, raise subsample_size, or "
         "warm up longer.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def warn_of_distance(num_chains: int) -> None:
+    """
+    Warn that chains have left the neighbourhood of their anchor.
+
+    :param int num_chains: number of these chains.
+    """
+    warnings.warn(
+        f"{num_chains} chains are so far from their anchor that it adds noise instead "
+        "of reducing it. Warm up longer, so that the anchor is where the chains are, "
+        "or set control_variate=None.",
         UserWarning,
         stacklevel=2,
     )

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 from numpyro.infer import MCMC
+from shared_models import linear_model
 
 from numpyro_pl import PseudoLangevin
+from numpyro_pl.kernels import reports
 
 CHAINS = 4
 
@@ -80,3 +82,23 @@ def test_a_runaway_goes_back_and_is_counted():
     z = mcmc.get_samples()
     assert jnp.isfinite(z).all()
     assert float(jnp.max(jax.vmap(steep)(z))) < 200
+
+
+def test_chains_far_from_their_anchor_are_reported(regression, monkeypatch):
+    """Here all of them, from the 50th draw on."""
+    monkeypatch.setattr(reports, "has_left", lambda frame, v: frame.share > 0)
+    mcmc = MCMC(
+        PseudoLangevin(linear_model),
+        num_warmup=30,
+        num_samples=60,
+        num_chains=2,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+
+    def run():
+        mcmc.run(jax.random.key(0), *regression)
+        jax.effects_barrier()
+
+    with pytest.warns(UserWarning, match="2 chains are so far from their anchor"):
+        run()

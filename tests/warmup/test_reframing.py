@@ -13,7 +13,7 @@ import pytest
 from jax import random
 
 from numpyro_pl.dynamics import MinibatchGradient
-from numpyro_pl.warmup.frame import Frame, FrameSettings, Seen, first_frame
+from numpyro_pl.warmup.frame import Frame, FrameSettings, Seen, first_frame, has_left
 from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import (
     Target,
@@ -209,6 +209,15 @@ def test_draws_become_longer_where_they_are_correlated(correlation, steps):
     frame = frame._replace(seen=seen, num_steps=jnp.asarray(10))
     needed = float(_steps_to_forget(frame, settings(), OneChain()))
     assert needed == pytest.approx(steps, rel=0.3)
+
+
+@pytest.mark.parametrize(("noise", "left"), [(8.0, False), (12.0, True)])
+def test_more_noise_than_without_the_anchor(noise, left):
+    """The noise without it is 10, known to 10 %."""
+    frame = set_anew(settings(), target(0.01, 10.0)).frame
+    assert float(frame.plain_noise) == pytest.approx(10.0, rel=0.1)
+    assert bool(has_left(frame, (jnp.full(NUM, noise),))) is left
+    assert not has_left(frame._replace(share=0.0), (jnp.full(NUM, 1e9),))
 
 
 def test_draws_that_do_not_count():

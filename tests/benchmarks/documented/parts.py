@@ -78,6 +78,31 @@ CLOSEST = 3
 """Test images whose two likeliest classes are closest."""
 
 
+def measure_tall(effort: Effort) -> Figures:
+    """A logistic regression on real rows, fewer of them, and ten times as many."""
+    import tall_flights
+
+    rows = (3_000, 6_000) if effort.quick else (32_735, 327_346, 3_273_460)
+    output = effort.directory / "flights.png"
+    results = tall_flights.run(rows, effort.quick, output=output)
+    return {
+        num: {name: _tall_figures(one, runs["NUTS"]) for name, one in runs.items()}
+        for num, runs in results.items()
+    }
+
+
+def _tall_figures(one, nuts) -> Figures:
+    draws, known = (r.draws.reshape(-1, r.draws.shape[-1]) for r in (one, nuts))
+    ratio = draws.std(0) / known.std(0)
+    return {
+        "ess": [one.ess.min(), np.median(one.ess)],
+        "seconds": one.seconds,
+        "draws": list(one.draws.shape[:2]),
+        "off": np.abs((draws.mean(0) - known.mean(0)) / known.std(0)).max(),
+        "sd_ratio_range": [ratio.min(), ratio.max()],
+    }
+
+
 def measure_digits(effort: Effort) -> Figures:
     """`PseudoLangevin` at its defaults, three seeds, against NUTS."""
     import bnn_digits
@@ -189,13 +214,13 @@ def _accuracies(one: Figures) -> Figures:
 
 
 def measure_linear(effort: Effort) -> Figures:
-    """Two regressions with a known posterior."""
-    from conjugate_regression import moments
+    """Two regressions with a known posterior, without an anchor."""
+    from conjugate_regression import PLAIN, moments
 
     samples, chains = (20, 4) if effort.quick else (600, 64)
     figures = {}
     for correlation in (0.0, 0.5):
-        one = moments(correlation, samples, chains)
+        one = moments(correlation, samples, chains, **PLAIN)
         errors, ratios = np.abs(one.pop("mean_errors")), np.array(one.pop("sd_ratios"))
         figures[correlation] = one | {
             "largest_mean_error": errors.max(),
@@ -247,6 +272,7 @@ def measure_optimizer(effort: Effort) -> Figures:
 PARTS: dict[str, Callable[[Effort], Figures]] = {
     "readme": measure_readme,
     "linear": measure_linear,
+    "tall": measure_tall,
     "digits": measure_digits,
     "partitioned": measure_partitioned,
     "spirals": measure_spirals,

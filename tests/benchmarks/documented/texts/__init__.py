@@ -10,7 +10,7 @@ needs. It is written in Markdown and in reStructuredText alike.
 
 from documented.markup import Markup
 from documented.record import Record
-from documented.texts import digits, small, speed, spirals, warm_start
+from documented.texts import digits, small, speed, spirals, tall, warm_start
 from documented.texts.common import Text, source
 
 __all__ = ["TEXTS", "rendered"]
@@ -19,6 +19,7 @@ QUICK = "(quick run)"
 
 TEXTS: dict[str, Text] = {
     **small.TEXTS,
+    **tall.TEXTS,
     **digits.TEXTS,
     **spirals.TEXTS,
     **warm_start.TEXTS,
