@@ -83,21 +83,25 @@ def measure_tall(effort: Effort) -> Figures:
     import tall_flights
 
     rows = (3_000, 6_000) if effort.quick else (32_735, 327_346, 3_273_460)
-    output = effort.directory / "flights.png"
-    results = tall_flights.run(rows, effort.quick, output=output)
+    options = tall_flights.Options(effort.quick)
+    results = tall_flights.run(rows, options, effort.directory / "flights.png")
     return {
-        num: {name: _tall_figures(one, runs["NUTS"]) for name, one in runs.items()}
+        num: {name: _tall_figures(one, runs.get("NUTS")) for name, one in runs.items()}
         for num, runs in results.items()
     }
 
 
 def _tall_figures(one, nuts) -> Figures:
-    draws, known = (r.draws.reshape(-1, r.draws.shape[-1]) for r in (one, nuts))
-    ratio = draws.std(0) / known.std(0)
-    return {
+    figures = {
         "ess": [one.ess.min(), np.median(one.ess)],
         "seconds": one.seconds,
         "draws": list(one.draws.shape[:2]),
+    }
+    if nuts is None:
+        return figures
+    draws, known = (r.draws.reshape(-1, r.draws.shape[-1]) for r in (one, nuts))
+    ratio = draws.std(0) / known.std(0)
+    return figures | {
         "off": np.abs((draws.mean(0) - known.mean(0)) / known.std(0)).max(),
         "sd_ratio_range": [ratio.min(), ratio.max()],
     }

@@ -24,7 +24,7 @@ def tall_table(markup, figures):
     for rows in sorted(figures, key=int):
         for name, one in figures[rows].items():
             seconds, worst = one["seconds"], one["ess"][0]
-            is_reference = name == "NUTS"
+            alone = name == "NUTS" or "off" not in one
             body.append(
                 [
                     f"{int(rows):,}",
@@ -34,8 +34,8 @@ def tall_table(markup, figures):
                     f"{seconds['sampling']:.1f}",
                     f"{worst / sum(seconds.values()):.1f}",
                     f"{worst / seconds['sampling']:.1f}",
-                    "" if is_reference else f"{one['off']:.3f}",
-                    "" if is_reference else span(one["sd_ratio_range"], ".2f"),
+                    "" if alone else f"{one['off']:.3f}",
+                    "" if alone else span(one["sd_ratio_range"], ".2f"),
                 ]
             )
     return markup.table(head, body)
@@ -60,6 +60,7 @@ def tall_ratios(markup, figures):
         f"{_ratio(figures, rows, 'sampling'):.0f} times in sampling "
         f"at {int(rows):,} rows"
         for rows in sorted(figures, key=int)
+        if "NUTS" in figures[rows]
     ]
     text = ", ".join(parts[:-1]) + f", and {parts[-1]}"
     return markup.paragraph(f"As many effective draws a second as NUTS: {text}.")
