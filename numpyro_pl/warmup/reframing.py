@@ -30,6 +30,7 @@ from numpyro_pl.warmup.frame import (
     FrameSettings,
     Seen,
 )
+from numpyro_pl.warmup.pace import at_pace, relaxation_steps
 from numpyro_pl.warmup.pooling import OneChain
 
 __all__ = ["Target", "White", "anchored_anew", "noise_concentration", "whitened_anew"]
@@ -47,20 +48,6 @@ are scaled to the same curvature."""
 
 LEAST_CURVATURE = 1e-10
 """Least curvature of a coordinate, relative to the steepest one."""
-
-LEAST_FRICTION = 0.01
-"""Least friction per step."""
-
-FORGOTTEN = 5.0
-"""Steps of a draw times friction. The slowest modes forget their past in `2 / friction`
-steps or less, so draws are nearly independent."""
-
-REMEMBERED, ENOUGH_DRAWS = 0.5, 30
-"""Largest correlation of successive draws of any coordinate, and the number of draws of
-each chain from which it is known well enough."""
-
-PIECE = 10
-"""Steps of a draw are a multiple of this."""
 
 
 class Target(NamedTuple):
@@ -145,7 +132,7 @@ def whitened_anew(
     :param Target target: what it is set for.
     :param OneChain chains: how measurements are pooled over the chains of the run.
     """
-    needed, seen = _steps_to_forget(frame, settings, chains), frame.seen
+    slowest, seen = relaxation_steps(frame, settings, chains), frame.seen
     frame = anchored_anew(frame, settings, position, target)
     own = target.hessian(frame.center)
     own = jnp.where(jnp.isfinite(own), own, 0.0)
@@ -155,11 +142,10 @@ def whitened_anew(
     places = _places(rng_key, frame, seen, target)
     noise_in = partial(_noise, rng_key, target, places)
     frame, noise = _with_share(noise_in, frame, settings, chains)
-    frame = _with_friction(frame, settings, noise, target, chains)
-    if settings.sets_steps:
-        steps = jnp.maximum(_rounded(FORGOTTEN / frame.friction), _rounded(needed))
-        steps = jnp.minimum(steps, settings.num_steps).astype(frame.num_steps.dtype)
-        frame = frame._replace(num_steps=steps)
+    variance = chains.mean(jnp.trace(noise[0] + noise[1]) / (2 * len(basis)))
+    rate = target.temperature * MOST_KICK / jnp.maximum(variance, 1e-12)
+    frequency = jnp.minimum(jnp.sqrt(rate), target.max_frequency)
+    frame = at_pace(frame, settings, frequency, slowest)
     return White(frame, noise, chains.largest(steepest))
 
 
@@ -224,40 +210,6 @@ def _noise(rng_key, target: Target, places: jax.Array, frame: Frame) -> jax.Arra
 
     noise = sum_of(at, NOISE_BATCHES) / (NOISE_BATCHES / 2)
     return jnp.where(jnp.isfinite(noise), noise, 0.0)
-
-
-def _with_friction(frame, settings, noise, target, chains) -> Frame:
-    """
-    Where coordinates are whitened, all modes have the same frequency: the largest
-    allowed or, where the noise limits the steps, that of the largest rate that it
-    allows, `2 T MOST_KICK / ((1 + c) v)`. The friction is set to this frequency: modes
-    then forget their past as fast as they can. Less would let the energy last, more
-    would slow the position down.
-    """
-    if not settings.sets_friction:
-        return frame
-    variance = chains.mean(jnp.trace(noise[0] + noise[1]) / (2 * len(noise[0])))
-    rate = target.temperature * MOST_KICK / jnp.maximum(variance, 1e-12)
-    friction = jnp.clip(jnp.sqrt(rate), LEAST_FRICTION, target.max_frequency)
-    return frame._replace(friction=friction.astype(frame.friction.dtype))
-
-
-def _steps_to_forget(frame: Frame, settings: FrameSettings, chains: OneChain):
-    """
-    Steps after which the slowest coordinate, by the draws since the frame was last set,
-    has forgotten most of its past. 0 if there were too few draws to tell.
-    """
-    if not settings.moving:
-        return 0.0
-    (correlation,) = chains.mean(frame.seen.autocorrelation())
-    slowest = jnp.clip(jnp.max(correlation), 0.01, 0.99)
-    steps = frame.num_steps * jnp.log(REMEMBERED) / jnp.log(slowest)
-    told = (frame.seen.num_draws >= ENOUGH_DRAWS) & (slowest > REMEMBERED)
-    return chains.largest(jnp.where(told, steps, 0.0))
-
-
-def _rounded(num_steps) -> jax.Array:
-    return (PIECE * jnp.ceil(num_steps / PIECE)).astype(int)
 
 
 def noise_concentration(

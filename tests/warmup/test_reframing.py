@@ -21,11 +21,11 @@ from numpyro_pl.warmup.frame import (
     first_frame,
     has_left,
 )
+from numpyro_pl.warmup.pace import at_pace, relaxation_steps
 from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import (
     Target,
     _places,
-    _steps_to_forget,
     _whitening,
     whitened_anew,
 )
@@ -195,11 +195,11 @@ def test_a_flat_coordinate_has_a_finite_axis():
     assert np.isfinite(inverse).all()
 
 
-@pytest.mark.parametrize(("correlation", "steps"), [(0.0, 0.0), (0.9, 66.0)])
-def test_draws_become_longer_where_they_are_correlated(correlation, steps):
+@pytest.mark.parametrize(("correlation", "steps"), [(0.0, 0.0), (0.9, 95.0)])
+def test_correlated_draws_tell_of_a_slow_coordinate(correlation, steps):
     """
-    10 steps a draw, of a coordinate with this correlation of successive draws: until
-    it is 0.5, `10 log 0.5 / log 0.9` = 66 steps, within 30 % (500 draws).
+    10 steps a draw, of a coordinate with this correlation of successive draws: it
+    forgets its past in `-10 / log 0.9` = 95 steps, within 30 % (500 draws).
     """
     generator = np.random.default_rng(0)
     x = np.zeros((500, NUM))
@@ -218,8 +218,24 @@ def test_draws_become_longer_where_they_are_correlated(correlation, steps):
         settings(), (jnp.zeros(NUM),), (0.0, (jnp.zeros(NUM),)), None, 0.5
     )
     frame = frame._replace(seen=seen, num_steps=jnp.asarray(10))
-    needed = float(_steps_to_forget(frame, settings(), OneChain()))
-    assert needed == pytest.approx(steps, rel=0.3)
+    slowest = relaxation_steps(frame, settings(), OneChain())
+    assert float(slowest) == pytest.approx(steps, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("slowest", "friction", "steps"),
+    [(0.0, 0.3, 20), (20.0, 0.245, 20), (4000.0, 0.02, 500), (400.0, 0.055, 280)],
+)
+def test_a_slow_coordinate_lowers_the_friction(slowest, friction, steps):
+    """
+    Draws were made at a friction of 0.3. Its own frequency is `sqrt(0.3 / t)`; twice
+    that, but at least 0.02, is the friction.
+    """
+    value = 0.0, (jnp.zeros(NUM),)
+    frame = first_frame(settings(), (jnp.zeros(NUM),), value, None, 0.3)
+    new = at_pace(frame, settings(), jnp.asarray(0.3), jnp.asarray(slowest))
+    assert float(new.friction) == pytest.approx(friction, rel=0.02)
+    assert abs(int(new.num_steps) - steps) <= 10
 
 
 @pytest.mark.parametrize(("noise", "left"), [(8.0, False), (12.0, True)])
