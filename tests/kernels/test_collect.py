@@ -36,9 +36,7 @@ def predicted(values):
 def make(collect=None, samples=12, **mcmc):
     kernel = SGLD(model, step_size=0.05, num_steps=5, collect=collect)
     mcmc = {"num_chains": 2, "chain_method": "vectorized", **mcmc}
-    return MCMC(
-        kernel, num_warmup=4, num_samples=samples, progress_bar=False, **mcmc
-    )
+    return MCMC(kernel, num_warmup=4, num_samples=samples, progress_bar=False, **mcmc)
 
 
 @pytest.fixture(scope="module")
