@@ -129,12 +129,7 @@ class Chains:
                 one = lambda s, *r: fn(self.data, s, *r)  # noqa: E731
                 self._mapped[name] = self._map(one, in_axes=(0, *[None] * len(rest)))
             return self._mapped[name](state, *rest)
-        try:
-            return self._programs.compiled(name, fn, self.data)(state, *rest)
-        except jax.errors.JAXTypeError:
-            # Some models look at the values of their data: constants to the program.
-            self._programs = ArgumentPrograms(traced=False)
-            return self._programs.compiled(name, fn, self.data)(state, *rest)
+        return self._programs.call(name, fn, self.data, state, *rest)
 
 
 def fresh(kernel: MCMCKernel) -> MCMCKernel:

@@ -1,6 +1,6 @@
 """
-Runs on disk: what writing costs for a network of a million weights, and whether runs that
-are killed at random moments end as if they had not been.
+Runs on disk: what writing costs for a network of a million weights, and whether runs
+that are killed at random moments end as if they had not been.
 
     python tests/benchmarks/bench_store.py [--kills 20] [--draws 20] [--steps 100]
 """
@@ -28,11 +28,13 @@ from numpyro_pl.store import files, sampling
 from numpyro_pl.store.checkpoint import load_checkpoint
 
 
-def timed(seconds, name, fn):
+def timed(seconds, names, fn):
     def call(*args, **kwargs):
         start = time.perf_counter()
         result = fn(*args, **kwargs)
-        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+        passed = time.perf_counter() - start
+        for name in names:
+            seconds[name] = seconds.get(name, 0.0) + passed
         return result
 
     return call
@@ -46,19 +48,23 @@ def cost_of_writing(draws, steps):
     kernel = PseudoLangevin(model, num_steps=steps, full_potential=False)
     mcmc = MCMC(kernel, num_warmup=1, num_samples=draws, progress_bar=False)
     seconds = {}
-    files.DrawFiles.append = timed(seconds, "write", files.DrawFiles.append)
-    sampling.save_checkpoint = timed(seconds, "write", sampling.save_checkpoint)
-    sampling.as_datasets = timed(seconds, "write", sampling.as_datasets)
+    files.DrawFiles.append = timed(seconds, ("write", "append"), files.DrawFiles.append)
+    sampling.save_checkpoint = timed(
+        seconds, ("write", "state"), sampling.save_checkpoint
+    )
+    sampling.as_datasets = timed(seconds, ("write", "arviz"), sampling.as_datasets)
     run = sampling._StoredRun
-    run._with_chunk = timed(seconds, "all", run._with_chunk)
+    run._with_chunk = timed(seconds, ("all",), run._with_chunk)
     with tempfile.TemporaryDirectory() as folder:
         sample_to_store(mcmc, jax.random.key(1), x, y, path=f"{folder}/store")
     sampled = seconds["all"] - seconds["write"]
     print(f"{draws} draws of {steps} steps, {BATCH} rows each: {sampled:.1f} s")
-    print(f"writing them: {seconds['write']:.1f} s, {seconds['write'] / sampled:.1%}")
+    write = seconds.pop("write")
+    print(f"writing them: {write:.1f} s, {write / sampled:.1%} of it")
+    print({name: round(value, 2) for name, value in seconds.items()})
 
 
-def killed_runs(kills, num_samples=400):
+def killed_runs(kills, num_samples=2000):
     """Kill a run again and again; compare with one that was left alone."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:

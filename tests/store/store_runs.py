@@ -4,24 +4,24 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from numpyro.infer import MCMC
 
 from numpyro_pl import SGLD, sample_to_store
 
-X = jnp.linspace(-1.0, 1.0, 120).reshape(40, 3)
+X = np.linspace(-1.0, 1.0, 120, dtype=np.float32).reshape(40, 3)
 Y = X.sum(1)
 
 
-def model(x, y):
+def model(x, y=None):
     w = numpyro.sample("nn/w", dist.Normal(0, 1).expand([3]).to_event(1))
     with numpyro.plate("groups", 2):
         numpyro.sample("a", dist.Normal(0, 1))
     with numpyro.plate("data", x.shape[0], subsample_size=10):
         xb = numpyro.subsample(x, event_dim=1)
-        yb = numpyro.subsample(y, event_dim=0)
+        yb = None if y is None else numpyro.subsample(y, event_dim=0)
         numpyro.sample("y", dist.Normal(xb @ w, 1.0), obs=yb)
 
 

@@ -49,12 +49,6 @@ def compile_once():
         yield
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run without interruption."""
-    return sample(tmp_path_factory.mktemp("whole") / "store")
-
-
 @pytest.fixture
 def stopped(tmp_path, monkeypatch):
     """Function that makes a store of a run that was stopped at a call of a function."""
