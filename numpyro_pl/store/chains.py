@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 from numpyro.infer import MCMC
@@ -73,12 +74,13 @@ class Chains:
             return self.kernel.init(key, self.mcmc.num_warmup, params, args, kwargs)
 
         given = () if init_params is None else (init_params,)
-        if self._in_turn:
+        if self._in_turn or self._map is not None:
             states = [init(rng_key[i], *row(given, i)) for i in range(num)]
-        elif self._map is not None:
-            states = [self._map(init)(rng_key, *given)]
         else:
             states = [init(rng_key, *given)]
+        if self._map is not None:
+            # A kernel that was initialized within the map would keep its tracers.
+            states = [jax.tree.map(lambda *x: jnp.stack(x), *states)]
         # Without weak types, which a state read from a file does not have either.
         return jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), states)
 
@@ -127,7 +129,9 @@ class Chains:
         if self._map is not None:
             if name not in self._mapped:
                 one = lambda s, *r: fn(self.data, s, *r)  # noqa: E731
-                self._mapped[name] = self._map(one, in_axes=(0, *[None] * len(rest)))
+                mapped = self._map(one, in_axes=(0, *[None] * len(rest)))
+                compiles = self._map is jax.pmap
+                self._mapped[name] = mapped if compiles else jax.jit(mapped)
             return self._mapped[name](state, *rest)
         return self._programs.call(name, fn, self.data, state, *rest)
 

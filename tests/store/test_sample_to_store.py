@@ -254,6 +254,16 @@ def test_killed_at_any_moment(tmp_path, whole):
     assert contents(path) == contents(reference)
 
 
+@pytest.mark.devices
+def test_parallel_chains(tmp_path):
+    mcmc = make(8, chain_method="parallel")
+    sample(tmp_path, make(4, chain_method="parallel"))
+    sample(tmp_path, mcmc)
+    mcmc.run(jax.random.key(0), X, Y)
+    draws = mcmc.get_samples(group_by_chain=True)
+    np.testing.assert_array_equal(open_store(tmp_path).posterior["a"], draws["a"])
+
+
 def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
