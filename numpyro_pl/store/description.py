@@ -65,6 +65,8 @@ def _described_callable(value: Any) -> Any:
         return [name, _described_code(value.__code__), held]
     if isinstance(value, type):
         return name
+    if type(value).__module__.startswith("numpyro_pl."):
+        return [type(value).__qualname__, described(vars(value))]
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 

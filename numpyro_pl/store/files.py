@@ -12,11 +12,9 @@ checkpoint of the run; files that a run began and did not finish are removed.
 import json
 import os
 import shutil
-import warnings
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,14 @@ from numpyro_pl.store.lock import PRIVATE
 __all__ = ["DrawFiles", "as_datasets", "check_zarr"]
 
 GROUPS = ("posterior", "sample_stats")
+FIELD_NAMES = {
+    "potential_energy": "lp",
+    "adapt_state.step_size": "step_size",
+    "num_steps": "n_steps",
+    "accept_prob": "acceptance_rate",
+}
+"""Names of ArviZ for fields of states; `lp` is minus the potential."""
+
 METADATA = (".zgroup", ".zarray", ".zattrs")
 SUMMARY = ".zmetadata"
 
@@ -52,44 +58,42 @@ def as_datasets(
     dims: dict[str, list[str]],
 ) -> dict[str, Any]:
     """
-    Draws as ArviZ holds them, by group.
+    Draws as `arviz.from_numpyro` has them, by group. (It takes an `MCMC` alone.)
 
     :param dict draws: arrays of shape (chain, draw, ...) by site.
     :param dict fields: the same by field of the state.
     :param int first: number of the first draw.
     :param dict dims: names of dimensions by site.
     """
-    shape = next(iter(draws.values())).shape[:2]
-    # What ArviZ asks of an `MCMC`.
-    run = SimpleNamespace(
-        num_chains=shape[0],
-        num_samples=shape[1],
-        thinning=1,
-        sampler=SimpleNamespace(model=None),
-        get_samples=lambda group_by_chain: draws,
-        get_extra_fields=lambda group_by_chain: fields,
-        _args=(),
-        _kwargs={},
-    )
-    # Not at the top: importing the package would import ArviZ, which takes long.
-    import arviz as az
+    stats = {FIELD_NAMES.get(name, name): x for name, x in fields.items()}
+    if "potential_energy" in fields:
+        stats["lp"] = -stats["lp"]
+    if "num_steps" in fields:
+        stats["tree_depth"] = np.log2(fields["num_steps"]).astype(int) + 1
+    groups = {"posterior": (draws, dims), "sample_stats": (stats, {})}
+    return {
+        group: _with_plain_names(_dataset(values, first, names))
+        for group, (values, names) in groups.items()
+        if values
+    }
 
-    with warnings.catch_warnings():
-        # A chunk may hold fewer draws than there are chains.
-        warnings.filterwarnings("ignore", "More chains")
-        data = az.from_numpyro(run, dims=dims, pred_dims={}, log_likelihood=False)
-    found = {}
-    for group in GROUPS:
-        if group == "sample_stats" and not fields:
-            continue
-        dataset = data[group]
-        if hasattr(dataset, "to_dataset"):
-            dataset = dataset.to_dataset()
-        if dataset.sizes:
-            dataset = dataset.assign_coords(draw=first + np.arange(shape[1]))
-            dataset.attrs.pop("created_at", None)
-            found[group] = _with_plain_names(dataset)
-    return found
+
+def _dataset(values: dict[str, np.ndarray], first: int, dims: dict) -> Any:
+    """A dataset with a dimension for each axis of each array."""
+    # Not at the top: importing the package would import xarray, which takes long.
+    import xarray as xr
+
+    variables: dict[str, tuple] = {}
+    sizes: dict[str, int] = {}
+    for name, x in values.items():
+        named = dims.get(name, [])[: x.ndim - 2]
+        rest = [f"{name}_dim_{i}" for i in range(x.ndim - 2 - len(named))]
+        axes = ("chain", "draw", *named, *rest)
+        variables[name] = (axes, x)
+        sizes |= dict(zip(axes, x.shape, strict=True))
+    coords = {axis: np.arange(size) for axis, size in sizes.items()}
+    coords["draw"] = first + coords["draw"]
+    return xr.Dataset(variables, coords, {"inference_library": "numpyro"})
 
 
 def _with_plain_names(dataset: Any) -> Any:

@@ -33,6 +33,14 @@ from numpyro_pl.trees.checks import check_integer
 __all__ = ["CHECKPOINT", "sample_to_store"]
 
 CHECKPOINT = "state.npz"
+KERNEL_SETTINGS = (
+    "_model",
+    "_potential_fn",
+    "_assign",
+    "settings",
+    "dynamics",
+    "partition",
+)
 CHUNK_BYTES = 2**26
 """Size of a chunk of draws where the user gives none."""
 
@@ -107,14 +115,15 @@ def sample_to_store(
 def _described_run(mcmc: MCMC, rng_key, data, init_params, extra_fields) -> dict:
     """What the draws of a run depend on."""
     kernel = mcmc.sampler
-    # What kernels keep of an earlier run, and functions, of which some are such.
+    # Not what kernels keep of an earlier run, and of NUTS only plain settings: it keeps
+    # functions between others.
     held = {
         name.lstrip("_"): described(value)
         for name, value in vars(kernel).items()
-        if name not in ("_bindings", "_sample_fn", "_schedule")
-        and (
-            name in ("_model", "_potential_fn", "settings", "dynamics", "partition")
-            or isinstance(value, bool | int | float | str | tuple)
+        if name in KERNEL_SETTINGS
+        or (
+            isinstance(value, bool | int | float | str | tuple)
+            and name not in ("_sample_fn", "_num_warmup")
         )
     }
     names = ("num_warmup", "thinning", "num_chains", "chain_method", "postprocess_fn")
