@@ -4,6 +4,7 @@
 """Stores opened for reading."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,10 @@ def open_store(path: str | os.PathLike) -> Any:
     :raises ValueError: if there is no store, or no finished draws in it.
     :raises ImportError: without Zarr.
     """
+    tree = stored_tree(path)
+    if int(version("arviz").split(".")[0]) > 0:
+        return tree
+    # Not at the top: importing the package would import ArviZ, which takes long.
     import arviz as az
 
-    tree = stored_tree(path)
-    if hasattr(az, "InferenceData") and hasattr(az.InferenceData, "from_datatree"):
-        return az.InferenceData.from_datatree(tree)
-    return tree
+    return az.InferenceData.from_datatree(tree)
