@@ -42,7 +42,9 @@ KERNEL_SETTINGS = (
     "partition",
 )
 CHUNK_BYTES = 2**26
-"""Size of a chunk of draws where the user gives none."""
+MOST_DRAWS = 100
+"""Most size and most draws of a chunk where the user gives none: a run that is killed
+loses a chunk."""
 
 
 def sample_to_store(
@@ -72,7 +74,7 @@ def sample_to_store(
     :param args: positional arguments of the model.
     :param path: folder of the store; made if there is none.
     :param int draws_per_chunk: draws of every chain in one chunk. None: as many as fill
-        64 MB, at most all.
+        64 MB, at most 100.
     :param extra_fields: further fields of the state, as in `MCMC.run`.
     :param kwargs: keyword arguments of the model; `init_params` is for the sampler.
     :return: the path.
@@ -207,7 +209,7 @@ class _StoredRun:
         # Here and not after the warmup, for names that a store cannot have.
         as_datasets(one[0], one[1], 0, {})
         size = sum(x.nbytes for x in draws.values())
-        chunk = draws_per_chunk or max(1, CHUNK_BYTES // size)
+        chunk = draws_per_chunk or max(1, min(CHUNK_BYTES // size, MOST_DRAWS))
         # That of a store that exists comes first: its files have it.
         chunk = self.files.draws_per_chunk or min(chunk, self.total)
         self.files.draws_per_chunk = chunk

@@ -64,7 +64,7 @@ def cost_of_writing(draws, steps):
     print({name: round(value, 2) for name, value in seconds.items()})
 
 
-def killed_runs(kills, num_samples=2000):
+def killed_runs(kills, num_samples=400):
     """Kill a run again and again; compare with one that was left alone."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +78,7 @@ def killed_runs(kills, num_samples=2000):
         for _ in range(kills):
             process = subprocess.Popen([*command, str(path), *options])
             # Most of the time is taken by imports and compilation.
-            time.sleep(longest * rng.uniform(0.5, 1.3))
+            time.sleep(longest * rng.uniform(0.6, 1.1))
             process.send_signal(signal.SIGKILL)
             process.wait()
             state = path / ".numpyro_pl" / "state.npz"
