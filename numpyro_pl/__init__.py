@@ -3,7 +3,15 @@
 
 """Minibatch Langevin MCMC for NumPyro."""
 
-from numpyro_pl import datasets, diagnostics, dynamics, landscape, optim, plots
+from numpyro_pl import (
+    datasets,
+    diagnostics,
+    dynamics,
+    landscape,
+    optim,
+    plots,
+    store,
+)
 from numpyro_pl.diagnostics import compare
 from numpyro_pl.kernels.partitioned import PartitionedLangevin
 from numpyro_pl.kernels.pseudo_langevin import PseudoLangevin
@@ -16,6 +24,7 @@ from numpyro_pl.kernels.ready_made import (
     MultilayerLangevin,
 )
 from numpyro_pl.optim import find_map, init_to_map, random_scaled_sgdm
+from numpyro_pl.store import predict, sample_to_store
 
 __version__ = "0.1.0"
 
@@ -37,7 +46,10 @@ __all__ = [
     "landscape",
     "optim",
     "plots",
+    "predict",
     "random_scaled_sgdm",
+    "sample_to_store",
+    "store",
 ]
 
 

@@ -94,7 +94,7 @@ def test_few_rooms_floors_and_arrows():
 
 def test_no_kernel_imports_what_looks_at_chains():
     """And nothing below a kernel knows of one."""
-    beside = {"diagnostics", "landscape", "plots"}
+    beside = {"diagnostics", "landscape", "plots", "store"}
     assert not [(a, b) for a, b in arrows() if a == "kernels" and b in beside]
     assert {a for a, b in arrows() if b == "kernels"} == {"__init__"}
     assert not [(a, b) for a, b in arrows() if a == "trees"]

@@ -13,7 +13,15 @@ import pytest
 import numpyro_pl as npl
 
 DOCS = Path(__file__).parents[1] / "docs"
-MODULES = ("dynamics", "diagnostics", "landscape", "optim", "plots", "datasets")
+MODULES = (
+    "dynamics",
+    "diagnostics",
+    "landscape",
+    "optim",
+    "plots",
+    "datasets",
+    "store",
+)
 PUBLIC = [
     (f"numpyro_pl.{module}", name)
     for module in MODULES
@@ -34,6 +42,7 @@ def test_what_the_package_shows():
         "SGNHT",
     }
     workflow = {"compare", "find_map", "init_to_map", "random_scaled_sgdm"}
+    workflow |= {"predict", "sample_to_store"}
     assert set(npl.__all__) == kernels | workflow | set(MODULES)
     assert set(dir(npl)) == {*npl.__all__, "__version__"}
 

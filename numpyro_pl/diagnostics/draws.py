@@ -15,7 +15,13 @@ import numpy as np
 
 from numpyro_pl.diagnostics.convergence import MIN_DRAWS
 
-__all__ = ["posterior_draws", "scalar_names"]
+__all__ = [
+    "draws_of_mcmc",
+    "is_xarray",
+    "posterior_dataset",
+    "posterior_draws",
+    "scalar_names",
+]
 
 
 def posterior_draws(
@@ -37,8 +43,8 @@ def posterior_draws(
     """
     grouped = True
     if hasattr(source, "get_samples"):
-        draws = _from_mcmc(source, name)
-    elif any(hasattr(source, a) for a in ("children", "data_vars", "_groups")):
+        draws = draws_of_mcmc(source, name)
+    elif is_xarray(source):
         draws = _from_xarray(source, name)
     elif isinstance(source, Mapping):
         draws, grouped = dict(source), group_by_chain
@@ -70,7 +76,18 @@ def scalar_names(site: str, shape: tuple[int, ...]) -> list[str]:
     return [f"{site}[{','.join(map(str, index))}]" for index in np.ndindex(*shape)]
 
 
-def _from_mcmc(mcmc: Any, name: str) -> dict[str, Any]:
+def is_xarray(source: Any) -> bool:
+    """Whether a source of draws is a container of xarray or ArviZ."""
+    return any(hasattr(source, a) for a in ("children", "data_vars", "_groups"))
+
+
+def draws_of_mcmc(mcmc: Any, name: str) -> dict[str, Any]:
+    """
+    Draws of an `MCMC`, of shape (chain, draw, ...) by site.
+
+    :raises ValueError: if it has not run.
+    :raises TypeError: if its draws are no dict.
+    """
     try:
         draws = mcmc.get_samples(group_by_chain=True)
     except (AssertionError, KeyError, TypeError) as e:
@@ -86,7 +103,12 @@ def _from_mcmc(mcmc: Any, name: str) -> dict[str, Any]:
     return dict(draws)
 
 
-def _from_xarray(source: Any, name: str) -> dict[str, Any]:
+def posterior_dataset(source: Any, name: str) -> Any:
+    """
+    The `xarray.Dataset` of the draws, or what is used like one.
+
+    :raises ValueError: if there is none, or it has other dimensions.
+    """
     if hasattr(source, "_groups"):  # InferenceData
         dataset = source["posterior"] if "posterior" in source.groups() else None
     elif "posterior" in getattr(source, "children", ()):
@@ -98,15 +120,20 @@ def _from_xarray(source: Any, name: str) -> dict[str, Any]:
             f'the {name} has no group "posterior". Pass the object that '
             "arviz.from_numpyro(mcmc) returns."
         )
-    draws = {}
     for site, variable in dataset.data_vars.items():
         if not {"chain", "draw"} <= set(variable.dims):
             raise ValueError(
                 f"variable '{site}' of the {name} has dimensions {variable.dims}, "
                 'without "chain" and "draw".'
             )
-        draws[str(site)] = variable.transpose("chain", "draw", ...).to_numpy()
-    return draws
+    return dataset
+
+
+def _from_xarray(source: Any, name: str) -> dict[str, Any]:
+    return {
+        str(site): variable.transpose("chain", "draw", ...).to_numpy()
+        for site, variable in posterior_dataset(source, name).data_vars.items()
+    }
 
 
 def _as_array(value: Any, site: str, name: str) -> np.ndarray:

@@ -28,7 +28,7 @@ from numpyro_pl.kernels.transition import next_state
 from numpyro_pl.model.arguments import data_signature
 from numpyro_pl.model.columns import warn_of_unscaled_columns
 from numpyro_pl.model.handlers import FullDataModel
-from numpyro_pl.model.potential import Data
+from numpyro_pl.model.potential import Data, as_it_is
 from numpyro_pl.trees.arithmetic import Tree, leaf_names, row, size_of
 from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import FrameSettings
@@ -47,8 +47,6 @@ class LangevinKernel(MCMCKernel):
     :param KernelSettings settings: settings common to all kernels.
     :raises ValueError: if neither or both of `model` and `potential_fn` are given.
     """
-
-    sample_field = "z"
 
     def __init__(
         self,
@@ -101,13 +99,23 @@ class LangevinKernel(MCMCKernel):
 
     @property
     def model(self):
-        """The model on the full data, for ArviZ and `Predictive`."""
-        return None if self._model is None else FullDataModel(self._model)
+        """
+        The model on the full data, for ArviZ and `Predictive`. None with `collect`:
+        both would need values of all its sites.
+        """
+        if self._model is None or self.settings.collect is not None:
+            return None
+        return FullDataModel(self._model)
+
+    @property
+    def sample_field(self):
+        """The field of the state that holds the draws."""
+        return "z" if self.settings.collect is None else "kept"
 
     @property
     def default_fields(self):
         """Fields that every run collects."""
-        return ("z", "diverging")
+        return (self.sample_field, "diverging")
 
     def _bind(self, model_args, model_kwargs) -> tuple[Binding, Data]:
         """The target for these arguments, and the data as its programs take them."""
@@ -203,10 +211,10 @@ class LangevinKernel(MCMCKernel):
         return next_state(self._run(binding, data, one), state, batched)
 
     def postprocess_fn(self, model_args, model_kwargs):
-        """Function from unconstrained draws to constrained values."""
-        binding, data = self._bind(model_args, model_kwargs)
-        skip = binding.sites.batch_dependent
-        return binding.potential.constrain_fn(data, skip)
+        """Function from collected draws to what the user sees."""
+        if self.settings.collect is not None:
+            return as_it_is
+        return self.get_constrain_fn(model_args, model_kwargs)
 
     def get_diagnostics_str(self, state):
         """Stage, temperature, noise and divergences, for the progress bar."""
@@ -235,8 +243,10 @@ class LangevinKernel(MCMCKernel):
         return kernel
 
     def get_constrain_fn(self, model_args, model_kwargs):
-        """See :meth:`postprocess_fn`."""
-        return self.postprocess_fn(model_args, model_kwargs)
+        """Function from an unconstrained position to constrained values."""
+        binding, data = self._bind(model_args, model_kwargs)
+        skip = binding.sites.batch_dependent
+        return binding.potential.constrain_fn(data, skip)
 
 
 def _split(rng_key: jax.Array, single: bool) -> tuple[jax.Array, jax.Array]:

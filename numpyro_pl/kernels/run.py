@@ -14,6 +14,7 @@ from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.protocol import required
 from numpyro_pl.kernels.binding import Binding
+from numpyro_pl.kernels.collect import collected
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.model.control_variate import Anchor, anchored_potential
@@ -194,6 +195,14 @@ class Run(NamedTuple):
 
         energies = jax.vmap(energy_of)(parts)
         return jnp.mean(energies), jnp.std(energies) / (PARTS - 1) ** 0.5
+
+    def kept(self, z: Any) -> dict[str, jax.Array] | tuple:
+        """What the kernel's `collect` keeps of a draw; nothing without it."""
+        if self.settings.collect is None:
+            return ()
+        skipped = self.binding.sites.batch_dependent
+        constrain = self.binding.potential.constrain_fn(self.data, skipped)
+        return collected(self.settings.collect, constrain(z), skipped)
 
     def variance_weight(self, block) -> jax.Array:
         """Minibatches that the running noise variance averages at a block."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from numpyro.infer.initialization import init_to_uniform
 
 from numpyro_pl.dynamics.protocol import KernelDefaults
+from numpyro_pl.kernels.collect import Collect, check_collect
 from numpyro_pl.kernels.framing import check_anchor, check_dense_mass
 from numpyro_pl.trees.checks import (
     check_integer,
@@ -44,6 +45,13 @@ class KernelSettings:
         potential is then estimated to a fraction of its standard deviation.
     :param float variance_rate: weight per step of the newest value in the running noise
         variance, in (0, 1].
+    :param collect: what a draw keeps. None: the constrained values of all sites. A
+        pattern over site names or a sequence of patterns (`*` stands for any characters
+        and `?` for one; brackets are literal): those of the sites that match one. A
+        function of a dict of constrained values by site, deterministic sites included,
+        that returns an array or a tree of arrays, for example the logits of a network
+        on a test set: what it returns, by name (the keys on the way to each array,
+        joined by dots; `"collected"` for a single array).
     :raises ValueError: if a setting is out of range.
     """
 
@@ -52,6 +60,7 @@ class KernelSettings:
     init_strategy: Callable = init_to_uniform
     full_potential: bool | str = "auto"
     variance_rate: float = 1e-3
+    collect: Collect = None
 
     def __post_init__(self):
         if self.num_steps is not None:
@@ -71,6 +80,7 @@ class KernelSettings:
                 f"got {self.full_potential!r}."
             )
         check_unit_interval("variance_rate", self.variance_rate)
+        check_collect(self.collect)
 
 
 @dataclass(frozen=True)

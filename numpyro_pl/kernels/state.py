@@ -55,6 +55,8 @@ class LangevinState(NamedTuple):
       :class:`~numpyro_pl.warmup.settling.Settling`.
     - **frame** - anchor, whitened coordinates and pace of the chain, see
       :class:`~numpyro_pl.warmup.frame.Frame`; empty where a kernel uses none.
+    - **kept** - what the kernel's `collect` keeps of the draw, by name; not evaluated
+      (NaN, or zero) before the end of the warmup, and empty without `collect`.
     - **diverging** - whether the draw was discarded because it was not finite or far
       too hot (the chain goes on from the previous draw with a fresh momentum).
     - **num_divergences** - number of divergences since the end of warmup.
@@ -76,6 +78,7 @@ class LangevinState(NamedTuple):
     control: Control
     settling: Settling
     frame: Any
+    kept: Any
     diverging: jax.Array
     num_divergences: jax.Array
     rng_key: jax.Array
@@ -143,7 +146,14 @@ def first_state(
         control=first_control(potential_energy, heat),
         settling=first_settling(temperature),
         frame=frame,
+        kept=jax.tree.map(_unknown, jax.eval_shape(run.kept, z)),
         diverging=jnp.asarray(False),
         num_divergences=jnp.asarray(0),
         rng_key=rng_key,
     )
+
+
+def _unknown(shape: jax.ShapeDtypeStruct) -> jax.Array:
+    """An array for values that are not known yet."""
+    has_nan = jnp.issubdtype(shape.dtype, jnp.inexact)
+    return jnp.full(shape.shape, jnp.nan if has_nan else 0, shape.dtype)

@@ -80,6 +80,11 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
     else:
         origin, state = block(0, state)
     state = every(partial(_finish, run, i, chains))(origin, state)
+    if run.settings.collect is not None:
+        kept = lax.cond(
+            i >= plan.num_warmup, lambda: every(run.kept)(state.z), lambda: state.kept
+        )
+        state = state._replace(kept=kept)
     report(run, i, state)
     return state
 

@@ -116,3 +116,19 @@ class ArgumentPrograms:
             self._programs[name] = jax.jit(lambda xs, *rest: fn(rebuild(xs), *rest))
         program = self._programs[name]
         return lambda *rest: program(arrays, *rest)
+
+    def call(self, name: str, fn: Callable, data: Data, *rest: Any) -> Any:
+        """
+        `fn(data, *rest)`, compiled. For a function that looks at the values of its data
+        they are constants from then on.
+
+        :param str name: name under which the program is kept.
+        :param fn: the function; it must not hold data itself.
+        """
+        try:
+            return self.compiled(name, fn, data)(*rest)
+        except jax.errors.JAXTypeError:
+            if not self._traced:
+                raise
+            self._traced = False
+            return self.compiled(name, fn, data)(*rest)

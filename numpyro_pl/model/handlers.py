@@ -30,6 +30,7 @@ __all__ = [
     "open_plates",
     "outside_model",
     "plate_arguments",
+    "predicted",
     "seeded",
     "trace_of",
     "weigh_rows",
@@ -212,6 +213,28 @@ def trace_of(
         run = handlers.substitute(run, substitute_fn=strategy)
     if data is not None:
         run = handlers.substitute(run, data=data)
+    return handlers.trace(run).get_trace(*args, **kwargs)
+
+
+def predicted(
+    model: Callable, values: Mapping[str, Any], rng_key, args: tuple, kwargs: dict
+) -> dict[str, dict]:
+    """
+    Run a model with given values of some sites, and return its sites. Deterministic
+    sites are computed, as in `Predictive`.
+
+    :param model: a NumPyro model.
+    :param dict values: constrained values by site name; other sites are drawn.
+    :param rng_key: key for the sites that are drawn.
+    :param tuple args: positional arguments of the model.
+    :param dict kwargs: keyword arguments of the model.
+    :return: dict of NumPyro's site messages by name.
+    """
+
+    def given(site):
+        return None if site["type"] == "deterministic" else values.get(site["name"])
+
+    run = handlers.seed(handlers.substitute(model, substitute_fn=given), rng_key)
     return handlers.trace(run).get_trace(*args, **kwargs)
 
 

@@ -32,7 +32,7 @@ from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.trees.arithmetic import Tree, is_large, row, sum_of
 from numpyro_pl.trees.random_bits import random_words
 
-__all__ = ["Data", "MinibatchPotential", "PlainPotential"]
+__all__ = ["Data", "MinibatchPotential", "PlainPotential", "as_it_is"]
 
 Data = tuple[tuple, dict]
 """Positional and keyword arguments of a model."""
@@ -277,8 +277,9 @@ class PlainPotential:
 
     def constrain_fn(self, data: Data, skip=()) -> Callable[[Tree], Tree]:
         """The identity: draws stay as they are."""
-        return _as_it_is
+        return as_it_is
 
 
-def _as_it_is(position: Tree) -> Tree:
+def as_it_is(position: Tree) -> Tree:
+    """The same tree, for draws that need no constraining."""
     return position

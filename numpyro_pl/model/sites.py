@@ -23,6 +23,7 @@ __all__ = [
     "describe_non_finite",
     "inspect_sites",
     "local_latent_sites",
+    "plate_dims",
     "sites_of",
     "sites_on_full_data",
 ]
@@ -84,6 +85,28 @@ def sites_on_full_data(model: Callable, args, kwargs) -> dict[str, Site]:
 
     def run():
         found.update(sites_of(trace_of(IndexedModel(model), args, kwargs)))
+
+    jax.eval_shape(run)
+    return found
+
+
+def plate_dims(model: Callable, args, kwargs) -> dict[str, list[str]]:
+    """
+    Names of the plates around each site of a model, as ArviZ names dimensions by them.
+
+    :param model: a NumPyro model.
+    """
+    found: dict[str, list[str]] = {}
+
+    def run():
+        for name, site in trace_of(
+            model, args, kwargs, strategy=init_to_uniform
+        ).items():
+            frames = sorted(site.get("cond_indep_stack", ()), key=lambda f: f.dim)
+            dims = [frame.name for frame in frames]
+            dims += list(site.get("infer", {}).get("event_dims", ()))
+            if dims and site["type"] in ("sample", "deterministic"):
+                found[name] = dims
 
     jax.eval_shape(run)
     return found
