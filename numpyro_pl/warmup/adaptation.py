@@ -117,7 +117,12 @@ def adapt(
 
 def adapt_white(dynamics: Partition, white: White, event: Event) -> Adapted:
     """
-    Set the scales in whitened coordinates, where the curvature is 1.
+    Set the scales in whitened coordinates, where the curvature is 1 on average.
+
+    Draws are exact at every frequency only where the curvature is the same everywhere.
+    So steps are shorter than stability asks for where it varies: with a steepest
+    curvature of 2.3, the scale of a hierarchical regression was off by 0.17 standard
+    deviations at a frequency of 0.5, by 0.04 at 0.25.
 
     :param Partition dynamics: the dynamics, with one group.
     :param White white: what was measured in these coordinates.
@@ -127,9 +132,8 @@ def adapt_white(dynamics: Partition, white: White, event: Event) -> Adapted:
     variance = _variance_to_expect(dynamics, own, event.chains.mean(own), event)
     scales = dynamics.choose_scales(variance, jax.tree.map(jnp.ones_like, variance))
     steepest = jnp.where(jnp.isfinite(white.steepest), white.steepest, 1e4)
-    return Adapted(
-        dynamics.shrink(scales, event.factor / jnp.maximum(steepest, 1.0)), own
-    )
+    excess = jnp.maximum(2 * steepest - 1, 1.0)
+    return Adapted(dynamics.shrink(scales, event.factor / excess), own)
 
 
 def _with_running(measured: Tree, running: Tree, event: Event) -> Tree:

@@ -134,10 +134,18 @@ def whitened_anew(
     """
     slowest, seen = relaxation_steps(frame, settings, chains), frame.seen
     frame = anchored_anew(frame, settings, position, target)
-    own = target.hessian(frame.center)
-    own = jnp.where(jnp.isfinite(own), own, 0.0)
-    basis, inverse = _whitening(chains.mean(own) * settings.axes)
-    frame = frame._replace(curvature=own, basis=basis, inverse=inverse)
+    both = jax.tree.map(lambda c, x: jnp.stack([c, x]), frame.center, position)
+    # Mapped, so that the Hessian is compiled once.
+    hessians = lax.map(target.hessian, both)
+    at_center, own = jnp.where(jnp.isfinite(hessians), hessians, 0.0)
+    # Steps must fit where chains are, not only where their anchors are, so the axes are
+    # those of the curvature there, averaged over chains and events.
+    matrix, eye = chains.mean(own), jnp.eye(len(own), dtype=own.dtype)
+    before = frame.inverse.T @ frame.inverse
+    known = jnp.any(frame.basis != eye)
+    matrix = jnp.where(known, 0.5 * (matrix + before), matrix)
+    basis, inverse = _whitening(matrix * settings.axes)
+    frame = frame._replace(curvature=at_center, basis=basis, inverse=inverse)
     steepest = jnp.max(jnp.linalg.eigvalsh(basis.T @ own @ basis))
     places = _places(rng_key, frame, seen, target)
     noise_in = partial(_noise, rng_key, target, places)
