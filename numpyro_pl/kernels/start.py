@@ -75,12 +75,12 @@ def prepared(
     frame: Any = ()
     if run.framing is not None:
         center = run.layout.pack(z if anchor is None else anchor)
-        if anchor is None:
-            at_center = energy, run.layout.pack(slope)
-        else:
-            at_center = run.full_value_and_grad(center)
+        value, curvature = (energy, run.layout.pack(slope)), None
+        if anchor is not None:
+            value = run.full_value_and_grad(center)
+            curvature = run.full_hessian(center) if run.is_white else None
         friction = getattr(run.dynamics.members[0], "friction")  # noqa: B009
-        frame = first_frame(run.framing, center, *at_center, friction)
+        frame = first_frame(run.framing, center, value, curvature, friction)
     return first_state(run, rng_key, z, energy, heat, frame), slope
 
 

@@ -106,7 +106,9 @@ def _finish(
     descending = (i + 1) * run.schedule.blocks_per_draw <= run.schedule.descent_blocks
     size = run.layout.size
     highest = jnp.max(state.temperature)
-    bad, after = control.judged(state.control, energy, size, highest, warming)
+    bad, after = control.judged(
+        state.control, energy, state.potential_energy, size, highest, warming
+    )
     # Without a warmup nobody knows what potential to expect, and an estimate of it from
     # one minibatch says too little.
     known = run.schedule.num_warmup > 0 and bool(run.settings.full_potential)

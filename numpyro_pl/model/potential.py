@@ -256,6 +256,10 @@ class PlainPotential:
         """The potential."""
         return self._potential_fn(position)
 
+    def mean_over_data(self, fn: Callable[[None], Tree], large: bool) -> Tree:
+        """What `fn` returns: there are no minibatches."""
+        return fn(None)
+
     def full_value_and_grad(self, position: Tree, args, kwargs):
         """The potential and its gradient."""
         return jax.value_and_grad(self._potential_fn)(position)

@@ -38,6 +38,9 @@ TOO_HOT = 3.0
 """Configurational temperature, relative to the target's, above which a chain is not in
 equilibrium; one over it, below which it is not."""
 
+SMALLEST_FACTOR = 1e-8
+"""Least factor: steps this short never fail, whatever goes wrong is something else."""
+
 BELOW_BAD, BELOW_HOT, RECOVERY = 0.7, 0.9, 1.007
 """Bound on the factor after it was too large once, relative to that value, and the
 growth of this bound with each block: large factors are tried again, but not soon."""
@@ -128,6 +131,7 @@ def after_block(control: Control, bad, is_hot, growth: float = 1.0) -> Control:
     bound = jnp.minimum(jnp.where(bad, BELOW_BAD * factor, bound), 1.0)
     grown = jnp.where(is_hot, SHRINK_HOT, growth) * factor
     new = jnp.where(bad, SHRINK_BAD * factor, jnp.minimum(grown, bound))
+    new, bound = (jnp.maximum(x, SMALLEST_FACTOR) for x in (new, bound))
     return control._replace(factor=new, bound=bound)
 
 
@@ -163,7 +167,7 @@ def with_remainder(control: Control, kinetic, temperature, rate: float) -> Contr
 
 
 def judged(
-    control: Control, potential_energy, size: float, temperature, warming
+    control: Control, potential_energy, before, size: float, temperature, warming
 ) -> tuple[jax.Array, Control]:
     """
     Judge the potential at the end of a draw.
@@ -174,6 +178,7 @@ def judged(
     warmup only one of four times that height is a divergence, since draws are kept.
 
     :param potential_energy: potential at the end of the draw, in nats.
+    :param before: potential at its start, to which a bad draw goes back.
     :param float size: number of coordinates.
     :param temperature: the highest temperature of the groups.
     :param warming: whether this is in warmup.
@@ -183,7 +188,10 @@ def judged(
     bad = ~(potential_energy <= control.reference + height)
     followed = control.reference + FOLLOW * (potential_energy - control.reference)
     reference = jnp.minimum(potential_energy, followed)
-    reference = jnp.where(bad, control.reference, reference)
+    # A chain that goes back again and again need not be wrong: the reference may be too
+    # low, by the error of an estimate. So it follows the potential where the chain is.
+    higher = jnp.maximum(before - control.reference, 0.0)
+    reference = jnp.where(bad, control.reference + FOLLOW * higher, reference)
     again = after_block(control, bad, False)
     # A good draw leaves the factor alone: its blocks have changed it already.
     factor, bound = (

@@ -16,6 +16,7 @@ from numpyro_pl.trees.arithmetic import Tree, mean_of
 
 __all__ = [
     "MOST_KICK",
+    "NUM_PLACES",
     "Frame",
     "FrameSettings",
     "Seen",
@@ -52,16 +53,22 @@ class FrameSettings(NamedTuple):
     num_steps: int
 
 
+NUM_PLACES = 16
+"""Draws that are remembered as places where the chain may be."""
+
+
 class Seen(NamedTuple):
     """
-    Moments of a chain's draws. Trees are in the model's coordinates, by group.
+    What a chain's draws were like. Trees are in the model's coordinates, by group.
 
     - **num_draws** - number of draws.
     - **first** - the first of them, from which the others are counted.
     - **last** - the last of them.
     - **sum**, **square**, **product** - sums of the draws, of their squares, and of the
-      products of two successive ones. The last two, and **last**, are empty where
-      coordinates are not whitened.
+      products of two successive ones.
+    - **places** - the last draws, with a leading axis.
+
+    All but **sum** are empty where coordinates are not whitened.
     """
 
     num_draws: jax.Array
@@ -70,6 +77,7 @@ class Seen(NamedTuple):
     sum: Tree
     square: Tree
     product: Tree
+    places: Tree
 
     @classmethod
     def none(cls, like: Tree, white: bool) -> "Seen":
@@ -81,7 +89,8 @@ class Seen(NamedTuple):
         """
         zeros = jax.tree.map(jnp.zeros_like, like)
         pairs: Any = zeros if white else ()
-        return cls(jnp.asarray(0), like, pairs, zeros, pairs, pairs)
+        places = jax.tree.map(lambda x: jnp.tile(x, (NUM_PLACES, 1)), pairs)
+        return cls(jnp.asarray(0), like, pairs, zeros, pairs, pairs, places)
 
     def with_draw(self, position: Tree, counts) -> "Seen":
         """
@@ -101,7 +110,13 @@ class Seen(NamedTuple):
         )
         if not self.last:
             return new
+        slot = self.num_draws % NUM_PLACES
         return new._replace(
+            places=jax.tree.map(
+                lambda p, a: p.at[slot].set(jnp.where(counts, a, p[slot])),
+                self.places,
+                position,
+            ),
             last=jax.tree.map(lambda a, b: jnp.where(counts, a, b), x, self.last),
             square=jax.tree.map(lambda t, a: added(t, a * a), self.square, x),
             product=jax.tree.map(
@@ -138,6 +153,7 @@ class Frame(NamedTuple):
     - **center** - the anchor, and the origin of whitened coordinates.
     - **energy** - potential there on the full data, in nats.
     - **slope** - its gradient there.
+    - **curvature** - its Hessian there; empty where coordinates are not whitened.
     - **share** - 1 where gradients are taken relative to the anchor, else 0.
     - **plain_noise** - mean noise variance without the anchor, in whitened coordinates;
       infinite if it was not measured.
@@ -152,6 +168,7 @@ class Frame(NamedTuple):
     center: Tree
     energy: jax.Array
     slope: Tree
+    curvature: Any
     share: jax.Array
     plain_noise: jax.Array
     basis: Any
@@ -172,15 +189,16 @@ def has_left(frame: Frame, noise_variance: Tree) -> jax.Array:
 
 
 def first_frame(
-    settings: FrameSettings, center: Tree, energy, slope: Tree, friction: float
+    settings: FrameSettings, center: Tree, value: tuple, curvature, friction: float
 ) -> Frame:
     """
     The frame before the first draw: the model's own coordinates, and no anchor unless
     the user has given one.
 
     :param center: the start of the chain, or the anchor of the user.
-    :param energy: potential there on the full data, in nats.
-    :param slope: its gradient there.
+    :param value: potential there on the full data, in nats, and its gradient.
+    :param curvature: its Hessian there, None if no gradients are taken relative to the
+        center yet.
     :param float friction: friction per step.
     """
     dtype = jnp.result_type(*jax.tree.leaves(center))
@@ -188,10 +206,13 @@ def first_frame(
     basis: Any = ()
     if settings.axes is not None:
         basis = jnp.eye(center[0].size, dtype=dtype)
+    if curvature is None:
+        curvature = jax.tree.map(jnp.zeros_like, basis)
     return Frame(
         center=center,
-        energy=energy,
-        slope=slope,
+        energy=value[0],
+        slope=value[1],
+        curvature=curvature,
         share=jnp.asarray(float(given), dtype),
         plain_noise=jnp.asarray(jnp.inf, dtype),
         basis=basis,

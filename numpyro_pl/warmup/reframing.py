@@ -8,10 +8,12 @@ Models with many more rows than coordinates are nearly normal: the curvature har
 changes over the posterior, and relative to an anchor the minibatch noise is small. So a
 few times during the warmup the anchor is moved to the mean of the chain's draws, the
 coordinates are whitened by the curvature, and the noise is measured with and without
-the anchor where the chain will be: at thermal displacements from the mean.
+the anchor where the chain will be: at its last draws or, before there are enough of
+them, at thermal displacements from the mean.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,13 +23,16 @@ from jax import lax, random
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.trees.arithmetic import Tree, sum_of
 from numpyro_pl.trees.increments import tree_normal
-from numpyro_pl.warmup.frame import MOST_KICK, Frame, FrameSettings, Seen
+from numpyro_pl.warmup.frame import (
+    MOST_KICK,
+    NUM_PLACES,
+    Frame,
+    FrameSettings,
+    Seen,
+)
 from numpyro_pl.warmup.pooling import OneChain
 
 __all__ = ["Target", "White", "anchored_anew", "noise_concentration", "whitened_anew"]
-
-HESSIAN_BATCHES = 64
-"""Minibatches of each chain from which the curvature is taken."""
 
 NOISE_BATCHES = 128
 """Minibatches from which the noise is taken, with and without the anchor."""
@@ -50,7 +55,7 @@ FORGOTTEN = 5.0
 """Steps of a draw times friction. The slowest modes forget their past in `2 / friction`
 steps or less, so draws are nearly independent."""
 
-REMEMBERED, ENOUGH_DRAWS = 0.5, 50
+REMEMBERED, ENOUGH_DRAWS = 0.5, 30
 """Largest correlation of successive draws of any coordinate, and the number of draws of
 each chain from which it is known well enough."""
 
@@ -64,6 +69,7 @@ class Target(NamedTuple):
 
     - **full** - function of a position in the model's coordinates -> (potential,
       gradient) on the full data.
+    - **hessian** - function of a position -> Hessian of the potential on the full data.
     - **gradient** - function of a frame -> minibatch gradient in its coordinates; plain
       and in the model's coordinates without a frame.
     - **max_frequency** - bound on the frequency of the dynamics, in radians per step.
@@ -71,6 +77,7 @@ class Target(NamedTuple):
     """
 
     full: Callable
+    hessian: Callable
     gradient: Callable
     max_frequency: float
     temperature: Any
@@ -138,39 +145,22 @@ def whitened_anew(
     :param Target target: what it is set for.
     :param OneChain chains: how measurements are pooled over the chains of the run.
     """
-    key_hessian, key_noise = random.split(rng_key)
-    needed = _steps_to_forget(frame, settings, chains)
+    needed, seen = _steps_to_forget(frame, settings, chains), frame.seen
     frame = anchored_anew(frame, settings, position, target)
-    own = _hessian(key_hessian, position[0], target)
-    matrix = chains.mean(own)
-    eye = jnp.eye(len(matrix), dtype=matrix.dtype)
-    known = jnp.any(frame.basis != eye)
-    # Averaged over the events too: curvature varies with the position.
-    before = frame.inverse.T @ frame.inverse
-    matrix = jnp.where(known, 0.5 * (matrix + before), matrix)
-    basis, inverse = _whitening(matrix * settings.axes)
-    frame = frame._replace(basis=basis, inverse=inverse)
+    own = target.hessian(frame.center)
+    own = jnp.where(jnp.isfinite(own), own, 0.0)
+    basis, inverse = _whitening(chains.mean(own) * settings.axes)
+    frame = frame._replace(curvature=own, basis=basis, inverse=inverse)
     steepest = jnp.max(jnp.linalg.eigvalsh(basis.T @ own @ basis))
-    frame, noise = _with_share(key_noise, frame, settings, target, chains)
+    places = _places(rng_key, frame, seen, target)
+    noise_in = partial(_noise, rng_key, target, places)
+    frame, noise = _with_share(noise_in, frame, settings, chains)
     frame = _with_friction(frame, settings, noise, target, chains)
     if settings.sets_steps:
         steps = jnp.maximum(_rounded(FORGOTTEN / frame.friction), _rounded(needed))
         steps = jnp.minimum(steps, settings.num_steps).astype(frame.num_steps.dtype)
         frame = frame._replace(num_steps=steps)
     return White(frame, noise, chains.largest(steepest))
-
-
-def _hessian(rng_key: jax.Array, x: jax.Array, target: Target) -> jax.Array:
-    """Mean Hessian on minibatches, in the model's coordinates."""
-    gradient = target.gradient()
-    batches = gradient.draw_batches(rng_key, HESSIAN_BATCHES)
-
-    def on_batch(t):
-        batch = gradient.batch_at(batches, t)
-        return jax.jacfwd(lambda x: gradient.grad((x,), batch)[0])(x)
-
-    matrix = sum_of(on_batch, HESSIAN_BATCHES) / HESSIAN_BATCHES
-    return jnp.where(jnp.isfinite(matrix), matrix, 0.0)
 
 
 def _whitening(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -189,13 +179,24 @@ def _whitening(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     return vectors / scale[:, None] / root, root[:, None] * vectors.T * scale
 
 
-def _with_share(rng_key, frame, settings, target, chains) -> tuple[Frame, jax.Array]:
+def _places(rng_key, frame: Frame, seen: Any, target: Target) -> jax.Array:
+    """Where the noise is measured, in whitened coordinates: shape (places, n)."""
+    spread = jnp.sqrt(target.temperature).astype(frame.basis.dtype)
+    shape = jnp.zeros((NUM_PLACES, len(frame.basis)), frame.basis.dtype)
+    thermal = spread * tree_normal(random.fold_in(rng_key, 1), shape)
+    if not seen:
+        return thermal
+    drawn = (seen.places[0] - frame.center[0]) @ frame.inverse.T
+    return jnp.where(seen.num_draws >= NUM_PLACES, drawn, thermal)
+
+
+def _with_share(noise_in: Callable, frame, settings, chains) -> tuple[Frame, jax.Array]:
     """The frame with or without its anchor, whichever the settings or the noise say."""
     allowed = {"never": (0.0,), "always": (1.0,), "auto": (0.0, 1.0)}
     shares = jnp.asarray(allowed[settings.anchored], frame.share.dtype)
 
     def noise_with(share):
-        return _noise(rng_key, frame._replace(share=share), target)
+        return noise_in(frame._replace(share=share))
 
     noises = lax.map(noise_with, shares)
     if len(shares) == 1:
@@ -208,18 +209,15 @@ def _with_share(rng_key, frame, settings, target, chains) -> tuple[Frame, jax.Ar
     return frame, jnp.where(better, noises[1], noises[0])
 
 
-def _noise(rng_key, frame: Frame, target: Target) -> jax.Array:
-    """Two estimates of the noise covariance, at thermal steps from the center."""
-    key_batch, key_place = random.split(rng_key)
+def _noise(rng_key, target: Target, places: jax.Array, frame: Frame) -> jax.Array:
+    """Two estimates of the noise covariance, the mean over the places."""
     gradient = target.gradient(frame)
     if gradient.halves is None:
         return jnp.zeros((2, *frame.basis.shape), frame.basis.dtype)
-    batches = gradient.draw_batches(key_batch, NOISE_BATCHES)
-    spread = jnp.sqrt(target.temperature).astype(frame.basis.dtype)
-    like = jnp.zeros_like(frame.basis[0])
+    batches = gradient.draw_batches(rng_key, NOISE_BATCHES)
 
     def at(t):
-        place = spread * tree_normal(key_place, like, stream=t)
+        place = places[(t // 2) % NUM_PLACES]
         halves = gradient.halves((place,), gradient.batch_at(batches, t))
         half = 0.5 * gradient.fraction**0.5 * (halves[0][0] - halves[1][0])
         return (jnp.arange(2) == t % 2)[:, None, None] * jnp.outer(half, half)

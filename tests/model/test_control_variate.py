@@ -33,19 +33,30 @@ def logistic(x, y):
         numpyro.sample("y", dist.Bernoulli(logits=x[rows] @ w), obs=y[rows])
 
 
-CENTER = {"w": jnp.array([0.5, -0.3, 0.1])}
+CENTER = (jnp.array([0.5, -0.3, 0.1]),)
 BATCHES = jnp.arange(ROWS).reshape(-1, BATCH)
 
 
 @pytest.fixture(scope="module")
 def potential():
+    """Of a vector in a tuple, and of the rows of the minibatch."""
     plates = PlateSizes.of(logistic, X, Y)
-    return MinibatchPotential(logistic, plates)
+    found = MinibatchPotential(logistic, plates)
+    return lambda z, rows: found({"w": z[0]}, {"data": rows}, *DATA)
 
 
-def anchor_at(potential, center, share=1.0):
-    energy, slope = potential.full_value_and_grad(center, *DATA)
-    return Anchor(center, energy, slope, share)
+def exact_potential(z):
+    return potential_energy(FullDataModel(logistic), *DATA, {"w": z[0]})
+
+
+def anchor_at(center, quadratic, share=1.0):
+    energy, slope = jax.value_and_grad(exact_potential)(center)
+    curvature = jax.hessian(exact_potential)(center)[0][0] if quadratic else ()
+    return Anchor(center, energy, slope, curvature, share)
+
+
+def away(distance):
+    return (CENTER[0] + distance * jnp.array([1.0, -1.0, 0.5]),)
 
 
 def on_batches(potential, z, anchor):
@@ -53,57 +64,76 @@ def on_batches(potential, z, anchor):
 
     def on_batch(rows):
         def energy(z):
-            return potential(z, {"data": rows}, *DATA)
+            return potential(z, rows)
 
         fn = energy if anchor is None else anchored_potential(energy, anchor)
         return jax.value_and_grad(fn)(z)
 
-    return jax.vmap(on_batch)(BATCHES)
+    values, slopes = jax.vmap(on_batch)(BATCHES)
+    return values, slopes[0]
 
 
+orders = pytest.mark.parametrize("quadratic", [False, True])
+
+
+@orders
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("distance", [0.0, 0.3, 3.0])
-def test_the_mean_over_the_data_is_exact(potential, share, distance):
+def test_the_mean_over_the_data_is_exact(potential, quadratic, share, distance):
     """At any distance; also the prior, which counts once."""
-    z = {"w": CENTER["w"] + distance * jnp.array([1.0, -1.0, 0.5])}
-    values, slopes = on_batches(potential, z, anchor_at(potential, CENTER, share))
-    exact, slope = jax.value_and_grad(
-        lambda z: potential_energy(FullDataModel(logistic), *DATA, z)
-    )(z)
+    z = away(distance)
+    values, slopes = on_batches(potential, z, anchor_at(CENTER, quadratic, share))
+    exact, slope = jax.value_and_grad(exact_potential)(z)
     np.testing.assert_allclose(values.mean(), exact, rtol=1e-5)
-    np.testing.assert_allclose(slopes["w"].mean(0), slope["w"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(slopes.mean(0), slope[0], rtol=1e-3, atol=1e-3)
 
 
-def test_a_wrong_slope_is_seen(potential):
-    z = {"w": CENTER["w"] + 0.3}
-    wrong = anchor_at(potential, CENTER)._replace(slope={"w": jnp.zeros(3)})
-    right = anchor_at(potential, CENTER)
-    slopes = [on_batches(potential, z, a)[1]["w"].mean(0) for a in (wrong, right)]
+@pytest.mark.parametrize("wrong", ["slope", "curvature"])
+def test_a_wrong_anchor_is_seen(potential, wrong):
+    z, right = away(0.3), anchor_at(CENTER, True)
+    broken = jax.tree.map(jnp.zeros_like, getattr(right, wrong))
+    anchors = right, right._replace(**{wrong: broken})
+    slopes = [on_batches(potential, z, anchor)[1].mean(0) for anchor in anchors]
     assert np.abs(slopes[0] - slopes[1]).max() > 1.0
 
 
-def test_noise_falls_with_the_square_of_the_distance(potential):
-    """None at the anchor, four times as much variance at twice the distance."""
-    anchor = anchor_at(potential, CENTER)
+@orders
+def test_noise_falls_with_the_distance(potential, quadratic):
+    """
+    None at the anchor; at twice the distance 4 times as much variance with the linear
+    part, 16 times with the quadratic one.
+    """
+    anchor = anchor_at(CENTER, quadratic)
 
     def noise(distance, anchor):
-        z = {"w": CENTER["w"] + distance * jnp.array([1.0, -1.0, 0.5])}
-        return np.asarray(on_batches(potential, z, anchor)[1]["w"].var(0))
+        return np.asarray(on_batches(potential, away(distance), anchor)[1].var(0))
 
     assert noise(0.0, anchor).max() < 1e-6 * noise(0.0, None).min()
-    ratio = noise(0.02, anchor) / noise(0.01, anchor)
-    np.testing.assert_allclose(ratio, 4.0, rtol=0.1)
+    near = 0.2 if quadratic else 0.02
+    ratio = noise(2 * near, anchor) / noise(near, anchor)
+    np.testing.assert_allclose(ratio, 16.0 if quadratic else 4.0, rtol=0.3)
 
 
-def test_losses_of_rows_keep_their_curvature(potential):
-    """Their values and slopes at the anchor are gone; second derivatives are not."""
+@orders
+def test_losses_of_rows_keep_their_higher_derivatives(quadratic):
+    """Value and slope at the anchor are gone, the curvature with the quadratic part."""
+    plates = PlateSizes.of(logistic, X, Y)
+    found = MinibatchPotential(logistic, plates)
 
     def losses(z):
-        return potential.row_losses(z, {"data": BATCHES[0]}, *DATA)
+        return found.row_losses({"w": z[0]}, {"data": BATCHES[0]}, *DATA)
 
-    relative = relative_to_anchor(losses, anchor_at(potential, CENTER))
+    relative = relative_to_anchor(losses, anchor_at(CENTER, quadratic))
     np.testing.assert_allclose(relative(CENTER), 0.0, atol=1e-5)
-    np.testing.assert_allclose(jax.jacrev(relative)(CENTER)["w"], 0.0, atol=1e-5)
-    z = {"w": CENTER["w"] + 0.5}
-    curvature = [jax.hessian(fn)(z)["w"]["w"] for fn in (losses, relative)]
-    np.testing.assert_allclose(*curvature, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jacrev(relative)(CENTER)[0], 0.0, atol=1e-5)
+
+    def curvature(fn, z):
+        return jax.hessian(fn)(z)[0][0]
+
+    there = away(0.5)
+    expected = curvature(losses, there)
+    if quadratic:
+        expected -= curvature(losses, CENTER)
+    np.testing.assert_allclose(
+        curvature(relative, there), expected, rtol=1e-3, atol=1e-4
+    )

@@ -35,7 +35,7 @@ def sampled(model, *data, **settings):
         chain_method="vectorized",
         progress_bar=False,
     )
-    fields = ("potential_energy", "kinetic_temperature", "diverging")
+    fields = ("potential_energy", "kinetic_temperature", "noise_fraction", "diverging")
     mcmc.run(jax.random.key(0), *data, extra_fields=fields)
     w = np.asarray(mcmc.get_samples(group_by_chain=True)["w"], float)
     return w, mcmc.get_extra_fields(), mcmc.last_state
@@ -92,9 +92,18 @@ def test_every_direction_of_a_regression(regression, temperature):
     )
     assert not np.any(fields["diverging"])
     energy = np.asarray(fields["potential_energy"], float) / temperature
-    # Chi-square with eight degrees of freedom: standard deviation 2, and 2 to 5 % more
-    # variance from the estimate. 8,000 draws.
+    # Chi-square with eight degrees of freedom: standard deviation 2. 8,000 draws.
     assert energy.std() == pytest.approx(2.0, abs=0.12)
+
+
+def test_every_direction_with_the_linear_part_alone(regression):
+    """Without whitened coordinates the anchor has no quadratic part: noise is left."""
+    settings = {"control_variate": "mean", "dense_mass": False, "num_steps": 100}
+    model = partial(linear_model, batch=256)
+    w, fields, state = sampled(model, regression.x, regression.y, **settings)
+    assert isinstance(state.frame.curvature, tuple)
+    assert np.mean(fields["noise_fraction"]) > 0.02
+    check_directions(w, regression)
 
 
 @pytest.mark.filterwarnings("ignore:The warmup has not settled")

@@ -83,7 +83,7 @@ def test_a_potential_far_above_is_no_place_to_continue_from():
         (221.0, False, True),
         (jnp.nan, False, True),
     ):
-        bad, after = judged(control(), jnp.asarray(height), 100, 1.0, warming)
+        bad, after = judged(control(), jnp.asarray(height), 0.0, 100, 1.0, warming)
         assert bool(bad) is expected
         if bool(bad):
             assert float(after.reference) == 0.0
@@ -91,10 +91,25 @@ def test_a_potential_far_above_is_no_place_to_continue_from():
 
 
 def test_the_reference_follows_down_at_once_and_up_slowly():
-    _, down = judged(control(), jnp.asarray(-1000.0), 100, 1.0, True)
+    _, down = judged(control(), jnp.asarray(-1000.0), 0.0, 100, 1.0, True)
     assert float(down.reference) == -1000.0
-    _, up = judged(control(), jnp.asarray(50.0), 100, 1.0, True)
+    _, up = judged(control(), jnp.asarray(50.0), 0.0, 100, 1.0, True)
     assert float(up.reference) == pytest.approx(5.0)
+
+
+def test_a_chain_that_only_goes_back_recovers():
+    """
+    A potential that was 100 nats too low by the error of an estimate is forgotten,
+    and the factor does not vanish.
+    """
+    state, count = control()._replace(reference=jnp.asarray(-100.0)), 0
+    for _ in range(30):
+        bad, state = judged(state, jnp.asarray(0.0), 0.0, 100, 1.0, True)
+        count += int(bad)
+    assert count < 10
+    assert not bool(bad)
+    tiny = control()._replace(factor=jnp.asarray(1e-30), bound=jnp.asarray(1e-30))
+    assert float(after_block(tiny, True, False).factor) == pytest.approx(1e-8)
 
 
 @pytest.mark.parametrize("size", [7, 600, 6000])

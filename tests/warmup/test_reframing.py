@@ -13,10 +13,18 @@ import pytest
 from jax import random
 
 from numpyro_pl.dynamics import MinibatchGradient
-from numpyro_pl.warmup.frame import Frame, FrameSettings, Seen, first_frame, has_left
+from numpyro_pl.warmup.frame import (
+    NUM_PLACES,
+    Frame,
+    FrameSettings,
+    Seen,
+    first_frame,
+    has_left,
+)
 from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import (
     Target,
+    _places,
     _steps_to_forget,
     _whitening,
     whitened_anew,
@@ -82,7 +90,7 @@ def target(noise_far=0.0, noise_near=0.0):
         step = x[0] - MEAN
         return 0.5 * step @ HESSIAN @ step, (HESSIAN @ step,)
 
-    return Target(full, gradient, 0.5, jnp.asarray(1.0))
+    return Target(full, lambda x: HESSIAN, gradient, 0.5, jnp.asarray(1.0))
 
 
 def seen_draws(num=200):
@@ -96,7 +104,7 @@ def seen_draws(num=200):
 
 def set_anew(how, aim, **changes):
     start = (MEAN + jnp.asarray(SD, jnp.float32),)
-    frame = first_frame(how, start, *aim.full(start), 0.01)
+    frame = first_frame(how, start, aim.full(start), None, 0.01)
     frame = frame._replace(**changes)
     return whitened_anew(random.key(0), frame, how, start, aim, OneChain())
 
@@ -132,6 +140,7 @@ def test_the_anchor_moves_to_the_mean_of_the_draws():
     white = set_anew(settings(), target(0.01, 10.0), seen=seen)
     np.testing.assert_allclose(white.frame.center[0], draws.mean(0), rtol=1e-3)
     assert int(white.frame.seen.num_draws) == 0
+    np.testing.assert_array_equal(white.frame.curvature, HESSIAN)
     step = np.asarray(white.frame.center[0], float) - np.asarray(MEAN, float)
     slope = np.asarray(HESSIAN, float) @ step
     np.testing.assert_allclose(white.frame.slope[0], slope, rtol=0.01, atol=0.01)
@@ -205,7 +214,9 @@ def test_draws_become_longer_where_they_are_correlated(correlation, steps):
     seen, _ = jax.lax.scan(with_draw, start, jnp.asarray(x, jnp.float32))
     known = np.corrcoef(x[:-1, 0], x[1:, 0])[0, 1]
     np.testing.assert_allclose(seen.autocorrelation()[0][0], known, atol=0.02)
-    frame = first_frame(settings(), (jnp.zeros(NUM),), 0.0, (jnp.zeros(NUM),), 0.5)
+    frame = first_frame(
+        settings(), (jnp.zeros(NUM),), (0.0, (jnp.zeros(NUM),)), None, 0.5
+    )
     frame = frame._replace(seen=seen, num_steps=jnp.asarray(10))
     needed = float(_steps_to_forget(frame, settings(), OneChain()))
     assert needed == pytest.approx(steps, rel=0.3)
@@ -228,6 +239,21 @@ def test_draws_that_do_not_count():
 
 
 def test_a_frame_is_a_tree_of_arrays():
-    frame = first_frame(settings(), (MEAN,), jnp.asarray(0.0), (MEAN,), 0.01)
+    frame = first_frame(settings(), (MEAN,), (jnp.asarray(0.0), (MEAN,)), None, 0.01)
     assert isinstance(jax.tree.map(lambda x: x, frame), Frame)
     assert all(hasattr(x, "dtype") for x in jax.tree.leaves(frame))
+
+
+def test_noise_is_measured_at_the_last_draws():
+    """Before there are enough of them, at thermal displacements from the mean."""
+    white = set_anew(settings(), target(0.01, 10.0)).frame
+    seen, draws = seen_draws(40)
+    places = _places(random.key(0), white, seen, target())
+    expected = (draws[-NUM_PLACES:] - np.asarray(white.center[0])) @ white.inverse.T
+    order = np.argsort(np.asarray(expected)[:, 0])
+    found = np.asarray(places)[np.argsort(np.asarray(places)[:, 0])]
+    np.testing.assert_allclose(found, np.asarray(expected)[order], rtol=1e-3, atol=1e-3)
+    few = Seen.none((MEAN,), white=True).with_draw((MEAN + 1e6,), jnp.asarray(True))
+    thermal = np.asarray(_places(random.key(0), white, few, target()))
+    assert np.abs(thermal).max() < 5.0
+    assert np.square(thermal).mean() == pytest.approx(1.0, abs=0.6)
