@@ -3,9 +3,11 @@
 
 """
 How far a posterior is from a reference: in its parameters, in its predictions, and in
-the function that it learned.
+the function that it learned. How it changes with the temperature, how far chains
+travel, and how normal the minibatch noise is.
 """
 
+from numpyro_pl.diagnostics.classification import classification_metrics
 from numpyro_pl.diagnostics.comparison import compare
 from numpyro_pl.diagnostics.function_rhat import (
     RhatSummary,
@@ -22,6 +24,7 @@ from numpyro_pl.diagnostics.scores import (
     log_loss,
     total_variation,
 )
+from numpyro_pl.diagnostics.temperatures import temperature_sweep
 
 __all__ = [
     "CalibrationCurve",
@@ -29,11 +32,13 @@ __all__ = [
     "accuracy",
     "agreement",
     "calibration_curve",
+    "classification_metrics",
     "compare",
     "expected_calibration_error",
     "function_rhat",
     "log_loss",
     "predictive_probabilities",
     "summarize_rhat",
+    "temperature_sweep",
     "total_variation",
 ]
