@@ -14,6 +14,7 @@ from numpyro_pl.diagnostics.function_rhat import (
     function_rhat,
     summarize_rhat,
 )
+from numpyro_pl.diagnostics.minibatch_noise import minibatch_noise, noise_normality
 from numpyro_pl.diagnostics.predictions import predictive_probabilities
 from numpyro_pl.diagnostics.scores import (
     CalibrationCurve,
@@ -25,6 +26,7 @@ from numpyro_pl.diagnostics.scores import (
     total_variation,
 )
 from numpyro_pl.diagnostics.temperatures import temperature_sweep
+from numpyro_pl.diagnostics.travel import squared_distance
 
 __all__ = [
     "CalibrationCurve",
@@ -37,7 +39,10 @@ __all__ = [
     "expected_calibration_error",
     "function_rhat",
     "log_loss",
+    "minibatch_noise",
+    "noise_normality",
     "predictive_probabilities",
+    "squared_distance",
     "summarize_rhat",
     "temperature_sweep",
     "total_variation",

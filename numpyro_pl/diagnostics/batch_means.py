@@ -67,7 +67,7 @@ def with_draw(sums: Any, values: Any, draw: jax.Array, num_draws: int) -> Any:
     """
 
     def added(total, value):
-        batch = (draw * (len(total) / num_draws)).astype(int)
+        batch = _batch_of(draw, len(total), num_draws)
         return total.at[batch].add(value.astype(total.dtype))
 
     return jax.tree.map(added, sums, values)
@@ -83,9 +83,7 @@ def averaged(sums: jax.Array, num_draws: int) -> Average:
     """
     total = np.asarray(sums, np.float64)
     num, num_groups, num_chains = total.shape[:3]
-    # Of the same arithmetic as in `with_draw`: batches may differ by one draw.
-    scale = jnp.asarray(num / num_draws, jnp.result_type(float))
-    counts = np.bincount((np.arange(num_draws) * np.asarray(scale)).astype(int))
+    counts = np.bincount(_batch_of(np.arange(num_draws), num, num_draws))
     batches = total.reshape(num, num_groups, num_chains, -1)
     means = batches / counts[:, None, None, None]
     errors = [
@@ -95,3 +93,11 @@ def averaged(sums: jax.Array, num_draws: int) -> Average:
     shape = (num_groups, *total.shape[3:])
     mean = batches.sum(0).mean(1) / num_draws
     return Average(mean.reshape(shape), np.stack(errors).reshape(shape))
+
+
+def _batch_of(draw: Any, num_batches: int, num_draws: int) -> Any:
+    """
+    Number of the batch of a draw; batches differ by at most one draw. In whole numbers:
+    rounded quotients differ between NumPy and compiled programs.
+    """
+    return draw * num_batches // num_draws

@@ -141,9 +141,7 @@ def _run(plan: _Plan, states: Any) -> tuple[jax.Array, jax.Array, dict]:
     """
     # If the count came out mapped after all, JAX would refuse this.
     axes = type(states)(*[0] * len(states))._replace(i=None)
-    step = jax.vmap(
-        lambda s: plan.kernel.sample_silently(s, *plan.data), (axes,), axes
-    )
+    step = jax.vmap(lambda s: plan.kernel.sample_silently(s, *plan.data), (axes,), axes)
     num = plan.num_samples
 
     def draw(number, carry):
