@@ -6,8 +6,9 @@ Sweeps over temperatures: chains of all of them in one compiled program.
 
 The temperature is a number in the state of a chain. The chains of one temperature are
 vectorized, and pool their measurements in warmup, as in `MCMC`; temperatures are a
-further axis, so that each has scales of its own. The count of draws has no such axis,
-and so the warmup adapts at its events only.
+further axis, so that each has scales of its own. The count of draws has no such axis:
+conditions on it stay conditions, where mapped ones would compute both branches at every
+draw.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -233,7 +233,8 @@ class LangevinKernel(MCMCKernel):
         """
         :meth:`sample` without its warnings: for states mapped over a further axis,
         where a warning that depends on the state would be given always. The count `i`
-        of draws must not be mapped, or the warmup adapts at every draw.
+        of draws should not be mapped: both branches of conditions on it would be
+        computed.
         """
         run = self._run_at(state, model_args, model_kwargs)
         return next_state(run, state, not is_single_key(state.rng_key))
