@@ -98,10 +98,8 @@ def temperature_sweep(
         or initial values that cannot be sampled.
     :raises TypeError: for a kernel that is not of this package.
 
-    **References:**
-
-    1. *Pseudo-Langevin dynamics*, M. Zambon, F. Caruso, R. Zecchina, G. Tiana (2026),
-       arXiv:2603.15367: test error against temperature.
+    Zambon, Caruso, Zecchina, Tiana (2026), arXiv:2603.15367, show the test error of
+    networks against temperature.
     """
     values = _checked_temperatures(temperatures)
     _check_kernel(kernel)
@@ -125,6 +123,7 @@ def temperature_sweep(
     plan = _Plan(kernel, data, values_of, num_warmup, num_samples)
     # Not mapped over temperatures: all are at the same draw.
     states = jax.tree.map(lambda *x: jnp.stack(x), *starts)._replace(i=starts[0].i)
+    del starts  # As large as the states.
     divergences, energies, sums = jax.jit(lambda s: _run(plan, s))(states)
     averages = {name: averaged(x, num_samples) for name, x in sums.items()}
     found = as_dataset(values, averages, np.asarray(energies), np.asarray(divergences))

@@ -223,11 +223,10 @@ class LangevinKernel(MCMCKernel):
 
     def sample(self, state, model_args, model_kwargs):
         """One draw: many integrator steps. See NumPyro's `MCMCKernel.sample`."""
+        new = self.sample_silently(state, model_args, model_kwargs)
         run = self._run_at(state, model_args, model_kwargs)
-        i = state.i.reshape(-1)[0]
-        state = next_state(run, state, not is_single_key(state.rng_key))
-        report(run, i, state)
-        return state
+        report(run, state.i.reshape(-1)[0], new)
+        return new
 
     def sample_silently(self, state, model_args, model_kwargs):
         """

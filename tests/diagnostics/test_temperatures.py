@@ -101,6 +101,18 @@ def test_a_sweep_adapts_no_more_often_than_a_run():
     assert len(calls) == 3 * alone
 
 
+def test_a_start_is_that_of_a_kernel_at_this_temperature():
+    """All of the state: whether a chain starts nearer to zero depends on T."""
+    start, key = {"init_params": jnp.array([3.0, 0.0])}, jax.random.key(0)
+    hot = npl.PseudoLangevin(potential_fn=gaussian, temperature=7.0)
+    cold = npl.PseudoLangevin(potential_fn=gaussian)
+    expected = jax.tree.map(np.asarray, hot.init(key, 10, **start)._replace(rng_key=0))
+    found = cold.init_at(7.0, key, 10, **start)._replace(rng_key=0)
+    jax.tree.map(np.testing.assert_allclose, found, expected)
+    assert found.z[0] == 3.0
+    assert cold.init(key, 10, **start).z[0] < 3.0
+
+
 def test_groups_get_the_same_temperature():
     """Kinetic temperatures have an axis of groups."""
     kernel = npl.PartitionedLangevin(
