@@ -3,15 +3,18 @@
 
 """
 How far a posterior is from a reference: in its parameters, in its predictions, and in
-the function that it learned.
+the function that it learned. How it changes with the temperature, how far chains
+travel, and how normal the minibatch noise is.
 """
 
+from numpyro_pl.diagnostics.classification import classification_metrics
 from numpyro_pl.diagnostics.comparison import compare
 from numpyro_pl.diagnostics.function_rhat import (
     RhatSummary,
     function_rhat,
     summarize_rhat,
 )
+from numpyro_pl.diagnostics.minibatch_noise import minibatch_noise, noise_normality
 from numpyro_pl.diagnostics.predictions import predictive_probabilities
 from numpyro_pl.diagnostics.scores import (
     CalibrationCurve,
@@ -22,6 +25,8 @@ from numpyro_pl.diagnostics.scores import (
     log_loss,
     total_variation,
 )
+from numpyro_pl.diagnostics.temperatures import temperature_sweep
+from numpyro_pl.diagnostics.travel import squared_distance
 
 __all__ = [
     "CalibrationCurve",
@@ -29,11 +34,16 @@ __all__ = [
     "accuracy",
     "agreement",
     "calibration_curve",
+    "classification_metrics",
     "compare",
     "expected_calibration_error",
     "function_rhat",
     "log_loss",
+    "minibatch_noise",
+    "noise_normality",
     "predictive_probabilities",
+    "squared_distance",
     "summarize_rhat",
+    "temperature_sweep",
     "total_variation",
 ]

@@ -16,6 +16,7 @@ from numpyro.infer.mcmc import MCMCKernel
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.kernels.binding import Binding, bind_model, bind_potential
 from numpyro_pl.kernels.layout import Layout
+from numpyro_pl.kernels.reports import report
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.kernels.start import (
@@ -174,7 +175,22 @@ class LangevinKernel(MCMCKernel):
 
         :raises ValueError: for a model, data or initial values that cannot be sampled.
         """
-        binding, data = self._bind(model_args, model_kwargs)
+        data = model_args, model_kwargs
+        return self.init_at(None, rng_key, num_warmup, init_params, data)
+
+    def init_at(self, temperature, rng_key, num_warmup, init_params=None, data=None):
+        """
+        :meth:`init` at another temperature, which is an input of the compiled program:
+        further ones compile nothing.
+
+        :param temperature: temperature of all groups; None for the kernel's own.
+        :param rng_key: a PRNG key, or a batch of them.
+        :param int num_warmup: number of warmup draws.
+        :param init_params: unconstrained initial values, or None.
+        :param data: positional and keyword arguments of the model.
+        :raises ValueError: for a model, data or initial values that cannot be sampled.
+        """
+        binding, data = self._bind(*(data or ((), {})))
         self._schedule = self._schedule_for(binding, num_warmup)
         self._sample_fn = True
         warn_of_unscaled_columns(data, binding.potential.plates)
@@ -189,26 +205,43 @@ class LangevinKernel(MCMCKernel):
         one = z if single else row(z, 0)
         anchor = self._given_anchor(key_position, data, one)
 
-        def start(data, rng_key, z, anchor):
-            return prepared(self._run(binding, data, z), rng_key, z, anchor)
+        def start(data, rng_key, z, anchor, temperature):
+            run = self._run(binding, data, z)
+            run = run if temperature is None else run.at_temperature(temperature)
+            return prepared(run, rng_key, z, anchor)
 
-        def many(data, rng_keys, zs, anchor):
-            each = jax.vmap(lambda key, z: start(data, key, z, anchor))
-            return each(rng_keys, zs)
+        def many(data, rng_keys, zs, *rest):
+            return jax.vmap(lambda key, z: start(data, key, z, *rest))(rng_keys, zs)
 
         name, fn = ("init", start) if single else ("init_many", many)
         # A chain without a warmup starts where it is told, one with a warmup may not.
         name = name if num_warmup else f"{name}_without_warmup"
-        state, gradient = binding.programs.compiled(name, fn, data)(rng_key, z, anchor)
+        program = binding.programs.compiled(name, fn, data)
+        state, gradient = program(rng_key, z, anchor, temperature)
         check_finite(data, state.potential_energy, gradient)
         return state.sharing_arrays(1 if single else rng_key.shape[0])
 
     def sample(self, state, model_args, model_kwargs):
         """One draw: many integrator steps. See NumPyro's `MCMCKernel.sample`."""
+        new = self.sample_silently(state, model_args, model_kwargs)
+        run = self._run_at(state, model_args, model_kwargs)
+        report(run, state.i.reshape(-1)[0], new)
+        return new
+
+    def sample_silently(self, state, model_args, model_kwargs):
+        """
+        :meth:`sample` without its warnings: for states mapped over a further axis,
+        where a warning that depends on the state would be given always. The count `i`
+        of draws should not be mapped: both branches of conditions on it would be
+        computed.
+        """
+        run = self._run_at(state, model_args, model_kwargs)
+        return next_state(run, state, not is_single_key(state.rng_key))
+
+    def _run_at(self, state, model_args, model_kwargs) -> Run:
         binding, data = self._bind(model_args, model_kwargs)
-        batched = not is_single_key(state.rng_key)
-        one = row(state.z, 0) if batched else state.z
-        return next_state(self._run(binding, data, one), state, batched)
+        single = is_single_key(state.rng_key)
+        return self._run(binding, data, state.z if single else row(state.z, 0))
 
     def postprocess_fn(self, model_args, model_kwargs):
         """Function from collected draws to what the user sees."""

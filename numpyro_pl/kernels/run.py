@@ -80,6 +80,17 @@ class Run(NamedTuple):
             state.temperature,
         )
 
+    def at_temperature(self, temperature) -> "Run":
+        """
+        The run at another temperature.
+
+        :param temperature: a scalar, the temperature of every group; may be traced.
+        """
+        dtype = jnp.result_type(float)
+        own = jnp.asarray(self.dynamics.temperature, dtype)
+        temperature = jnp.broadcast_to(jnp.asarray(temperature, dtype), own.shape)
+        return self._replace(dynamics=self.dynamics.at_temperature(temperature))
+
     def dynamics_of(self, state: Any) -> Partition:
         """The dynamics at the temperature and the friction of a chain."""
         dynamics = self.dynamics.at_temperature(state.temperature)

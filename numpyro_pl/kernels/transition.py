@@ -3,7 +3,7 @@
 
 """
 One draw: blocks of steps, before which the warmup may adapt; then evaluate the
-potential, judge it, keep the draw or go back, record, report.
+potential, judge it, keep the draw or go back, record.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,6 @@ from numpyro_pl.kernels.blocks import (
     gone_back_if,
     shrunk,
 )
-from numpyro_pl.kernels.reports import report
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import Tree
@@ -85,7 +84,6 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
             i >= plan.num_warmup, lambda: every(run.kept)(state.z), lambda: state.kept
         )
         state = state._replace(kept=kept)
-    report(run, i, state)
     return state
 
 

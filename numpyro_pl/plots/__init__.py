@@ -2,26 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Plots of chains, of predictions and of landscapes.
+Plots of chains and their dynamics, of predictions, of sweeps and of landscapes.
 
 Every function draws on the axes given, or on new ones, and returns them. Matplotlib is
 optional and is imported by the first plot.
 """
 
 from numpyro_pl.plots.chains import plot_temperature, plot_traces
+from numpyro_pl.plots.dynamics import plot_minibatch_noise, plot_squared_distance
 from numpyro_pl.plots.landscape import (
     plot_quadratic_validity,
     plot_spectrum,
     plot_stabilization,
 )
 from numpyro_pl.plots.predictions import plot_calibration, plot_predictive_comparison
+from numpyro_pl.plots.sweeps import plot_temperature_sweep
 
 __all__ = [
     "plot_calibration",
+    "plot_minibatch_noise",
     "plot_predictive_comparison",
     "plot_quadratic_validity",
     "plot_spectrum",
+    "plot_squared_distance",
     "plot_stabilization",
     "plot_temperature",
+    "plot_temperature_sweep",
     "plot_traces",
 ]
