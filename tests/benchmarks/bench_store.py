@@ -64,7 +64,7 @@ def cost_of_writing(draws, steps):
     print({name: round(value, 2) for name, value in seconds.items()})
 
 
-def killed_runs(kills, num_samples=400):
+def killed_runs(kills, num_samples=2000):
     """Kill a run again and again; compare with one that was left alone."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -72,16 +72,16 @@ def killed_runs(kills, num_samples=400):
         command = [sys.executable, store_runs.__file__]
         options = [str(num_samples)]
         subprocess.run([*command, str(reference), *options], check=True)
-        start = time.perf_counter()
-        process = subprocess.run([*command, str(path), "4"], check=True)
-        longest, done = time.perf_counter() - start, []
+        state, done = path / ".numpyro_pl" / "state.npz", []
         for _ in range(kills):
+            before = state.stat().st_mtime_ns if state.exists() else None
             process = subprocess.Popen([*command, str(path), *options])
-            # Most of the time is taken by imports and compilation.
-            time.sleep(longest * rng.uniform(0.6, 1.1))
+            # Imports and compilation take most of the time: wait for the first chunk.
+            while not state.exists() or state.stat().st_mtime_ns == before:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0.0, 1.0))
             process.send_signal(signal.SIGKILL)
             process.wait()
-            state = path / ".numpyro_pl" / "state.npz"
             done.append(load_checkpoint(state)[0]["num_draws"])
         subprocess.run([*command, str(path), *options], check=True)
         same = store_runs.contents(path) == store_runs.contents(reference)
