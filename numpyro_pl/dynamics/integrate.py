@@ -23,6 +23,7 @@ from numpyro_pl.trees.increments import Increments
 from numpyro_pl.trees.ordering import computed_after, not_hoisted
 
 __all__ = [
+    "PIECE",
     "MinibatchGradient",
     "Phase",
     "Trajectory",

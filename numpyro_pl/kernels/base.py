@@ -223,8 +223,7 @@ class LangevinKernel(MCMCKernel):
 
     def sample(self, state, model_args, model_kwargs):
         """One draw: many integrator steps. See NumPyro's `MCMCKernel.sample`."""
-        new = self.sample_silently(state, model_args, model_kwargs)
-        run = self._run_at(state, model_args, model_kwargs)
+        run, new = self._next(state, model_args, model_kwargs)
         report(run, state.i.reshape(-1)[0], new)
         return new
 
@@ -235,13 +234,14 @@ class LangevinKernel(MCMCKernel):
         of draws should not be mapped: both branches of conditions on it would be
         computed.
         """
-        run = self._run_at(state, model_args, model_kwargs)
-        return next_state(run, state, not is_single_key(state.rng_key))
+        return self._next(state, model_args, model_kwargs)[1]
 
-    def _run_at(self, state, model_args, model_kwargs) -> Run:
+    def _next(self, state, model_args, model_kwargs) -> tuple[Run, Any]:
+        """What a draw depends on, and the state after it."""
         binding, data = self._bind(model_args, model_kwargs)
-        single = is_single_key(state.rng_key)
-        return self._run(binding, data, state.z if single else row(state.z, 0))
+        batched = not is_single_key(state.rng_key)
+        run = self._run(binding, data, row(state.z, 0) if batched else state.z)
+        return run, next_state(run, state, batched)
 
     def postprocess_fn(self, model_args, model_kwargs):
         """Function from collected draws to what the user sees."""

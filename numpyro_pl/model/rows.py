@@ -48,7 +48,8 @@ class RowBatches:
         }
         """Sizes of the plates of the rows, by name."""
         self.size = max(self.plates.values(), default=1)
-        one = len(chosen) == 1 or (not chosen and any(map(self._is_cut, _leaves(data))))
+        leaves = jax.tree.leaves(data)
+        one = len(chosen) == 1 or (not chosen and any(map(self._is_cut, leaves)))
         self.batch = min(batch_size or self.size, self.size) if one else self.size
 
     def __len__(self) -> int:
@@ -77,7 +78,3 @@ class RowBatches:
     def __iter__(self) -> Iterator[tuple[slice, Data]]:
         for number in range(len(self)):
             yield self.rows(number), self.data_of(number)
-
-
-def _leaves(data: Data) -> list:
-    return jax.tree.leaves(data)

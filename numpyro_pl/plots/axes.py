@@ -6,9 +6,12 @@
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "SQUARE",
     "TARGET_LINE",
+    "given_axes",
     "legend_above",
     "new_axes",
     "pyplot",
@@ -50,6 +53,21 @@ def new_axes(ax: Any = None, figsize: tuple[float, float] = (7.0, 3.2)) -> Any:
     if ax is not None:
         return ax
     return pyplot().subplots(figsize=figsize, layout="constrained")[1]
+
+
+def given_axes(ax: Any, num: int, what: str) -> np.ndarray:
+    """
+    Axes that the user gave for several panels, of shape (num,).
+
+    :param ax: axes, one set per panel.
+    :param int num: number of panels.
+    :param str what: what each panel shows, in the plural.
+    :raises ValueError: for another number of axes.
+    """
+    axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+    if axes.size != num:
+        raise ValueError(f"{num} {what} need as many axes, but ax has {axes.size}.")
+    return axes
 
 
 def legend_above(ax: Any) -> None:

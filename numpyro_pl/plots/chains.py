@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from numpyro_pl.plots.axes import TARGET_LINE, legend_above, new_axes, pyplot
+from numpyro_pl.plots.axes import (
+    TARGET_LINE,
+    given_axes,
+    legend_above,
+    new_axes,
+    pyplot,
+)
 
 __all__ = ["plot_temperature", "plot_traces"]
 
@@ -111,12 +117,7 @@ def _trace_axes(ax: Any, num: int) -> np.ndarray:
             num, squeeze=False, figsize=(7.0, 0.6 + 1.8 * num), layout="constrained"
         )
         return axes[:, 0]
-    axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
-    if axes.size != num:
-        raise ValueError(
-            f"{num} functionals need as many axes, but ax has {axes.size}."
-        )
-    return axes
+    return given_axes(ax, num, "functionals")
 
 
 def _draw_group(ax: Any, chains: np.ndarray, colors: Sequence[str], label: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from numpyro_pl.plots.axes import TARGET_LINE, legend_above, pyplot
+from numpyro_pl.diagnostics.sweep_results import OF_EVERY_SWEEP
+from numpyro_pl.plots.axes import TARGET_LINE, given_axes, legend_above, pyplot
 
 __all__ = ["plot_temperature_sweep"]
 
@@ -20,7 +21,6 @@ WORDS = {
 }
 """Labels of axes by the last part of a metric's name."""
 
-OF_EVERY_SWEEP = ("potential_energy", "kinetic_temperature", "noise_fraction")
 REFERENCE_STYLES = ("--", ":", "-.")
 
 
@@ -101,10 +101,7 @@ def _axes(ax: Any, num: int) -> np.ndarray:
         # Else the label of an axis touches the panel beside it.
         figure.get_layout_engine().set(wspace=0.06)
         return axes.ravel()
-    axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
-    if axes.size != num:
-        raise ValueError(f"{num} panels need as many axes, but ax has {axes.size}.")
-    return axes
+    return given_axes(ax, num, "panels")
 
 
 def _draw_panel(

@@ -4,6 +4,7 @@
 """Long runs: draws go to disk in chunks, and a run that ends goes on where it was."""
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,12 @@ class _StoredRun:
                     str(self.root),
                 ) from error
 
+    @cached_property
+    def _dims(self) -> dict[str, list[str]]:
+        """Names of dimensions by site."""
+        model = self.mcmc.sampler.model
+        return {} if model is None else plate_dims(model, *self.chains.data)
+
     def _warmed_up(self, states: list, num: int, bar: tqdm) -> list:
         num = min(num, self.first - self.num_steps)
         for _ in range(num):
@@ -255,9 +262,7 @@ class _StoredRun:
                         buffer[name] = np.empty(shape, x.dtype)
                     buffer[name][:, i] = x
             self._show(states, "sample", self.mcmc.thinning, bar)
-        model = self.mcmc.sampler.model
-        dims = {} if model is None else plate_dims(model, *self.chains.data)
-        groups = as_datasets(*buffers, self.num_draws, dims)
+        groups = as_datasets(*buffers, self.num_draws, self._dims)
         self.files.append(groups, first=self.num_draws == 0)
         self.num_draws += num
         self._save(state_arrays(states))

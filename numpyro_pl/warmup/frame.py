@@ -68,7 +68,8 @@ class Seen(NamedTuple):
       products of two successive ones.
     - **places** - the last draws, with a leading axis.
 
-    All but **sum** are empty where coordinates are not whitened.
+    **last**, **square**, **product** and **places** are empty where coordinates are not
+    whitened.
     """
 
     num_draws: jax.Array

@@ -9,6 +9,7 @@ have the same frequency.
 import jax
 import jax.numpy as jnp
 
+from numpyro_pl.dynamics.integrate import PIECE
 from numpyro_pl.warmup.frame import Frame, FrameSettings
 from numpyro_pl.warmup.pooling import OneChain
 
@@ -25,9 +26,6 @@ steps or less, so draws are nearly independent."""
 REMEMBERED, ENOUGH_DRAWS = 0.5, 30
 """Largest correlation of successive draws of any coordinate, and the number of draws of
 each chain from which it is known well enough."""
-
-PIECE = 10
-"""Steps of a draw are a multiple of this."""
 
 
 def at_pace(
