@@ -96,3 +96,9 @@ def test_building_a_kernel_leaves_numpyro_alone():
     npl.SGLD(lambda: None)
     assert vars(numpyro.infer.MCMC) == before
     assert numpyro.infer.MCMC.run.__module__ == "numpyro.infer.mcmc"
+
+
+def test_version_is_the_same_everywhere():
+    citation = (DOCS.parent / "CITATION.cff").read_text()
+    assert f"version: {npl.__version__}\n" in citation
+    assert f"## {npl.__version__} " in (DOCS.parent / "CHANGELOG.md").read_text()
