@@ -20,9 +20,9 @@ is in expectation :math:`V u / (2 T)`, with the covariance V of the gradient noi
 friction that dissipates what this noise adds, to first order in the step. The
 displacement is that of the step before: it must not depend on the same minibatch.
 
-Of a minibatch with as many rows from each of several strata, only the spread within the
-strata is noise: :math:`\bar s` is then the mean over the rows of the same stratum, and B
-in the factor the number of those.
+Of a minibatch with as many rows from each of several strata, only the spread within
+the strata is noise: :math:`\bar s` is then the mean over the rows of the same stratum,
+and B in the factor the number of those.
 """
 
 from collections.abc import Callable

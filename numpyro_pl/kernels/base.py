@@ -10,14 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import random
 from numpyro.infer.mcmc import MCMCKernel
 
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.kernels.binding import Binding, bind_model, bind_potential
 from numpyro_pl.kernels.layout import Layout
 from numpyro_pl.kernels.placement import Placements
-from numpyro_pl.kernels.reports import report
+from numpyro_pl.kernels.reports import report, shown_temperatures
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.kernels.start import (
@@ -25,6 +24,7 @@ from numpyro_pl.kernels.start import (
     given_position,
     initial_position,
     prepared,
+    split_keys,
 )
 from numpyro_pl.kernels.transition import next_state
 from numpyro_pl.model.arguments import data_signature
@@ -201,7 +201,7 @@ class LangevinKernel(MCMCKernel):
         shards = binding.potential.shards
         self._placements.check_keys(rng_key, shards, data)
         single = is_single_key(rng_key)
-        rng_key, key_position = _split(rng_key, single)
+        rng_key, key_position = split_keys(rng_key, single)
         if init_params is None:
             strategy = self.settings.init_strategy
             z = initial_position(key_position, self._model, binding, data, strategy)
@@ -268,7 +268,7 @@ class LangevinKernel(MCMCKernel):
         noise = float(jnp.mean(state.noise_fraction))
         divergences = int(jnp.sum(state.num_divergences))
         return (
-            f"{stage} temperature={_shown(t, batched)} noise={noise:.3g} "
+            f"{stage} temperature={shown_temperatures(t, batched)} noise={noise:.3g} "
             f"divergences={divergences:d}"
         )
 
@@ -292,18 +292,5 @@ class LangevinKernel(MCMCKernel):
         return binding.potential.constrain_fn(data, skip)
 
 
-def _split(rng_key: jax.Array, single: bool) -> tuple[jax.Array, jax.Array]:
-    """Two keys from one, or two batches of keys from one batch."""
-    keys = random.split(rng_key) if single else jax.vmap(random.split)(rng_key)
-    return (keys[0], keys[1]) if single else (keys[:, 0], keys[:, 1])
-
-
 def _is_white(framing: FrameSettings | None) -> bool:
     return framing is not None and framing.axes is not None
-
-
-def _shown(temperature, batched: bool) -> str:
-    """Temperatures of the groups, averaged over chains."""
-    values = np.asarray(temperature)
-    values = values.mean(0) if batched else values
-    return ",".join(f"{t:.3g}" for t in np.atleast_1d(values))

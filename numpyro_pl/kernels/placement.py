@@ -9,6 +9,7 @@ split over devices therefore travel in the state of the chain.
 
 import weakref
 from collections.abc import Hashable
+
 import jax
 
 from numpyro_pl.model.potential import Data
@@ -83,4 +84,3 @@ class Placements:
                 "over the same ones by chain_method='parallel': use "
                 "chain_method='vectorized', whose chains share each device."
             )
-

@@ -25,12 +25,12 @@ __all__ = [
     "FullDataModel",
     "IndexedModel",
     "Indices",
+    "Rows",
     "fix_sites",
     "hide_sites",
     "open_plates",
     "outside_model",
     "plate_arguments",
-    "Rows",
     "predicted",
     "seeded",
     "trace_of",
@@ -38,7 +38,6 @@ __all__ = [
 
 INDICES_KWARG = "_numpyro_pl_indices"
 """Reserved model keyword through which plate indices travel."""
-
 
 
 class Rows(NamedTuple):

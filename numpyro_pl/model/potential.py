@@ -80,13 +80,13 @@ class MinibatchPotential:
             return potential_energy(self._model, args, kwargs, position)
         shards = self.shards
 
-        def of_part(part):
+        def of_part(part, position, indices):
             args, kwargs = part
             rows = shards.local_rows(indices, self._split_sizes)
             kwargs = {**kwargs, INDICES_KWARG: rows}
             return potential_energy(self._model, args, kwargs, position)
 
-        return shards.mean(of_part, (args, kwargs))
+        return shards.mean(of_part, (args, kwargs), position, indices)
 
     @property
     def _split_sizes(self) -> dict[str, int]:

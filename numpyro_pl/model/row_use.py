@@ -76,40 +76,60 @@ def _numbers(plate: str) -> str:
 
 def _moved(eqn, position: int, whole: Whole) -> Whole | None:
     """An operand with all rows after an operation that leaves them row by row."""
-    axis, params, name = whole.axis, eqn.params, eqn.primitive.name
+    name = eqn.primitive.name
     operand, out = eqn.invars[position].aval, eqn.outvars[0].aval
-    new: int | None = None
-    if name in _ELEMENTWISE and operand.shape == out.shape:
-        new = axis
-    elif name == "broadcast_in_dim":
-        new = params["broadcast_dimensions"][axis]
-    elif name == "squeeze" and axis not in params["dimensions"]:
-        new = axis - sum(d < axis for d in params["dimensions"])
-    elif name == "transpose":
-        new = params["permutation"].index(axis)
-    elif name == "reshape":
-        before = math.prod(operand.shape[:axis])
-        shape = out.shape
-        same = [
-            k
-            for k in range(len(shape))
-            if shape[k] == operand.shape[axis] and math.prod(shape[:k]) == before
-        ]
-        new = same[-1] if same else None
-    elif name == "slice" and operand.shape[axis] == out.shape[axis]:
-        new = axis
-    elif name == "concatenate" and params["dimension"] != axis:
-        new = axis
-    elif name in ("reduce_sum", "reduce_max", "reduce_min", "argmax", "argmin"):
-        if axis not in params["axes"]:
-            new = axis - sum(d < axis for d in params["axes"])
-    elif name == "gather":
-        numbers = params["dimension_numbers"]
-        gone = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
-        kept = [d for d in range(operand.ndim) if d not in gone]
-        if axis in kept and params["slice_sizes"][axis] == operand.shape[axis]:
-            new = numbers.offset_dims[kept.index(axis)]
+        eqn.primitive.name,
+        eqn.invars[position].aval,
+        eqn.outvars[0].aval,
+    )
+    if name in _ELEMENTWISE:
+        new = whole.axis if operand.shape == out.shape else None
+    elif name in _MOVES:
+        new = _MOVES[name](eqn.params, whole.axis, operand.shape, out.shape)
+    else:
+        new = None
     return None if new is None else Whole(whole.argument, new)
+
+
+def _less(axis: int, dropped) -> int | None:
+    """The number of an axis after others are gone; None if it is gone itself."""
+    return None if axis in dropped else axis - sum(d < axis for d in dropped)
+
+
+def _after_reshape(params, axis, shape, new_shape) -> int | None:
+    before = math.prod(shape[:axis])
+    for k in reversed(range(len(new_shape))):
+        if new_shape[k] == shape[axis] and math.prod(new_shape[:k]) == before:
+            return k
+    return None
+
+
+def _after_gather(params, axis, shape, new_shape) -> int | None:
+    numbers = params["dimension_numbers"]
+    gone = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
+    if axis in gone or params["slice_sizes"][axis] != shape[axis]:
+        return None
+    return numbers.offset_dims[_less(axis, gone)]
+
+
+def _after_reduction(params, axis, shape, new_shape) -> int | None:
+    return _less(axis, params["axes"])
+
+
+# By operation, the axis of the rows in the result: of the operation's parameters, the
+# axis before, and the shapes before and after.
+_MOVES: dict[str, Callable[..., int | None]] = {
+    "broadcast_in_dim": lambda p, axis, *_: p["broadcast_dimensions"][axis],
+    "squeeze": lambda p, axis, *_: _less(axis, p["dimensions"]),
+    "transpose": lambda p, axis, *_: p["permutation"].index(axis),
+    "slice": lambda p, axis, old, new: axis if old[axis] == new[axis] else None,
+    "concatenate": lambda p, axis, *_: None if p["dimension"] == axis else axis,
+    "reshape": _after_reshape,
+    "gather": _after_gather,
+    "reduce_sum": _after_reduction,
+    "reduce_max": _after_reduction,
+    "reduce_min": _after_reduction,
+}
 
 
 def _of_gather(eqn, inputs: list[_Flow], taken: set) -> _Flow | None:

@@ -46,15 +46,19 @@ class Shards(NamedTuple):
         names = (self.axis,) if isinstance(self.axis, str) else self.axis
         return int(np.prod([self.mesh.shape[name] for name in names]))
 
-    def mean(self, fn: Callable[[Tree], Tree], data: Tree) -> Tree:
+    def mean(self, fn: Callable, data: Tree, *others: Tree) -> Tree:
         """
-        Mean over the parts of a function of one part of the data. Derivatives can be
-        taken of the result; arrays that the function holds are the same in every part.
+        Mean over the parts of `fn(part, *others)`. Derivatives can be taken of it.
 
         :param fn: function of the arguments with the rows of one part.
         :param data: the arguments.
+        :param others: arrays that are the same for all parts.
         """
-        return self._mapped(lambda part: lax.pmean(fn(part), self.axis), data)
+
+        def averaged(part, *others):
+            return lax.pmean(fn(part, *others), self.axis)
+
+        return self._mapped(averaged, data, *others)
 
     def excerpt(self, data: Tree, rows: int) -> Tree:
         """
@@ -81,6 +85,7 @@ class Shards(NamedTuple):
         :param data: the arguments.
         :param int rows: number of rows.
         """
+
         def zeros(x, axis):
             shape = list(x.shape)
             shape[axis] = rows
@@ -103,29 +108,42 @@ class Shards(NamedTuple):
         leaves, treedef = jax.tree.flatten(data)
         new = iter(arrays)
         leaves = [
-            x if a is None else next(new) for x, a in zip(leaves, self.axes, strict=True)
+            x if a is None else next(new)
+            for x, a in zip(leaves, self.axes, strict=True)
         ]
         return jax.tree.unflatten(treedef, leaves)
 
-    def _mapped(self, fn: Callable[[Tree], Tree], data: Tree) -> Tree:
-        """`fn` on each part of the data; its result must be the same for all of them."""
+    def _mapped(self, fn: Callable, data: Tree, *others: Tree) -> Tree:
+        """`fn(part, *others)` for each part of the data, the same for all of them."""
         names = {self.axis} if isinstance(self.axis, str) else set(self.axis)
+        leaves, treedef = jax.tree.flatten(data)
+        places = [i for i, x in enumerate(leaves) if is_array(x)]
+        static = [None if is_array(x) else x for x in leaves]
 
-        def run(arrays):
-            return fn(self.joined(data, arrays))
+        def run(arrays, others):
+            part = list(static)
+            for i, x in zip(places, arrays, strict=True):
+                part[i] = x
+            return fn(jax.tree.unflatten(treedef, part), *others)
 
-        specs = [PartitionSpec(*[None] * a, self.axis) for a in self.split_axes]
+        def spec(axis):
+            parts = () if axis is None else (*[None] * axis, self.axis)
+            return PartitionSpec(*parts)
+
+        # All arrays are passed, because those of a mesh with explicit axes cannot be
+        # held by the function.
+        specs = [spec(self.axes[i]) for i in places]
         # Not checked, because that would ask of a model's own loops that they tell
         # values that differ between devices from others.
         mapped = jax.shard_map(
             run,
             mesh=self.mesh,
-            in_specs=(specs,),
+            in_specs=(specs, PartitionSpec()),
             out_specs=PartitionSpec(),
             axis_names=names,
             check_vma=False,
         )
-        return mapped(self.split(data))
+        return mapped([leaves[i] for i in places], others)
 
     def local_rows(
         self, indices: Indices | None, sizes: dict[str, int]
@@ -191,7 +209,9 @@ def _split_axis(path, leaf: Any) -> tuple[int | None, Any]:
     sharding = leaf.sharding
     if not isinstance(sharding, NamedSharding):
         return None, None
-    split = [(i, name) for i, name in enumerate(sharding.spec) if name not in (None, ())]
+    split = [
+        (i, name) for i, name in enumerate(sharding.spec) if name not in (None, ())
+    ]
     if not split:
         return None, None
     if len(split) > 1:

@@ -118,7 +118,7 @@ def _in_strata(name: str, plate: PlateSize, shards: Shards) -> PlateSize:
     num, batch = shards.num, plate.subsample_size
     least = 2 if num > 1 else 1
     if batch % num or batch < least * num:
-        below, above = max(batch // num, least) * num, max(-(-batch // num), least) * num
+        below, above = (num * max(n, least) for n in (batch // num, -(-batch // num)))
         advice = f"{below} or {above}" if below != above else f"{above}"
         raise ValueError(
             f"plate '{name}' has subsample_size={batch}, which the {num} devices along "
