@@ -78,10 +78,6 @@ def _moved(eqn, position: int, whole: Whole) -> Whole | None:
     """An operand with all rows after an operation that leaves them row by row."""
     name = eqn.primitive.name
     operand, out = eqn.invars[position].aval, eqn.outvars[0].aval
-        eqn.primitive.name,
-        eqn.invars[position].aval,
-        eqn.outvars[0].aval,
-    )
     if name in _ELEMENTWISE:
         new = whole.axis if operand.shape == out.shape else None
     elif name in _MOVES:
