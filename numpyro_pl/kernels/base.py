@@ -15,7 +15,7 @@ from numpyro.infer.mcmc import MCMCKernel
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.kernels.binding import Binding, bind_model, bind_potential
 from numpyro_pl.kernels.layout import Layout
-from numpyro_pl.kernels.placement import Placements
+from numpyro_pl.kernels.placement import Placements, check_keys
 from numpyro_pl.kernels.reports import report, shown_temperatures
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
@@ -194,12 +194,13 @@ class LangevinKernel(MCMCKernel):
         :param data: positional and keyword arguments of the model.
         :raises ValueError: for a model, data or initial values that cannot be sampled.
         """
-        binding, data = self._bind(*(data or ((), {})))
+        data = data or ((), {})
+        check_keys(rng_key, data)
+        binding, data = self._bind(*data)
         self._schedule = self._schedule_for(binding, num_warmup)
         self._sample_fn = True
         warn_of_unscaled_columns(data, binding.potential.plates)
         shards = binding.potential.shards
-        self._placements.check_keys(rng_key, shards, data)
         single = is_single_key(rng_key)
         rng_key, key_position = split_keys(rng_key, single)
         if init_params is None:

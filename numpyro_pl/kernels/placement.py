@@ -16,7 +16,7 @@ from numpyro_pl.model.potential import Data
 from numpyro_pl.model.sharding import Shards, shards_of
 from numpyro_pl.trees.arithmetic import is_traced
 
-__all__ = ["Placements"]
+__all__ = ["Placements", "check_keys"]
 
 
 class Placements:
@@ -75,12 +75,18 @@ class Placements:
             )
         return shards.joined(data, list(carried))
 
-    @staticmethod
-    def check_keys(rng_key: jax.Array, shards: Shards | None, data: Data) -> None:
-        """:raises ValueError: if chains are mapped over the devices of the data."""
-        if shards is not None and is_traced(rng_key) and not is_traced(data):
-            raise ValueError(
-                "the arguments are split over devices, and chains cannot be spread "
-                "over the same ones by chain_method='parallel': use "
-                "chain_method='vectorized', whose chains share each device."
-            )
+
+def check_keys(rng_key: jax.Array, data: Data) -> None:
+    """
+    Check that chains are not mapped over the devices of the data.
+
+    :param rng_key: a PRNG key, traced where it is mapped over devices.
+    :param Data data: the arguments.
+    :raises ValueError: if they are.
+    """
+    if is_traced(rng_key) and not is_traced(data) and shards_of(data) is not None:
+        raise ValueError(
+            "the arguments are split over devices, and chains cannot be spread over "
+            "the same ones by chain_method='parallel': use chain_method='vectorized', "
+            "whose chains share each device."
+        )

@@ -30,18 +30,30 @@ class Whole(NamedTuple):
     axis: int
 
 
+class _Fault(NamedTuple):
+    """
+    What a value depends on besides single rows.
+
+    - **words** - what it is.
+    - **plate** - the plate if it is a fault only where the plate's rows are split.
+    """
+
+    words: str
+    plate: str | None = None
+
+
 class _Flow(NamedTuple):
     """
     What a variable is made of.
 
     - **whole** - the argument all of whose rows it has, row by row.
     - **index_of** - plates whose row numbers it holds.
-    - **faults** - what else it depends on, in words.
+    - **faults** - what else it depends on.
     """
 
     whole: Whole | None = None
     index_of: frozenset[str] = frozenset()
-    faults: frozenset[str] = frozenset()
+    faults: frozenset[_Fault] = frozenset()
 
 
 class RowUse(NamedTuple):
@@ -66,12 +78,20 @@ _ELEMENTWISE = frozenset(
 )
 
 
-def _all_rows(label: str) -> str:
-    return f"all rows of argument {label} at once"
+def _all_rows(label: str) -> _Fault:
+    return _Fault(f"all rows of argument {label} at once")
 
 
-def _numbers(plate: str) -> str:
-    return f"the row numbers of plate '{plate}' themselves"
+def _numbers(plate: str) -> _Fault:
+    return _Fault(f"the row numbers of plate '{plate}' themselves", plate)
+
+
+def _whole_array(shape: tuple[int, ...], plate: str) -> _Fault:
+    return _Fault(
+        f"an array of shape {shape} that plate '{plate}' indexes, but that is not "
+        "split over the devices as its rows are",
+        plate,
+    )
 
 
 def _moved(eqn, position: int, whole: Whole) -> Whole | None:
@@ -163,10 +183,7 @@ def _through(eqn, inputs: list[_Flow], taken: set) -> _Flow:
     if name == "gather" and inputs[1].index_of and inputs[0].whole is None:
         shape = tuple(eqn.invars[0].aval.shape)
         (plate, *_) = inputs[1].index_of
-        faults = (faults - {_numbers(plate)}) | {
-            f"an array of shape {shape} that plate '{plate}' indexes, but that is not "
-            "split over the devices as its rows are"
-        }
+        faults = (faults - {_numbers(plate)}) | {_whole_array(shape, plate)}
     return _Flow(whole, index_of, faults)
 
 
@@ -205,10 +222,12 @@ def trace_rows(
     taken: set[tuple[str, str]] = set()
     outputs = _walk(closed.jaxpr, flows, taken)
     owners = [name for name in sorted(shape) for _ in jax.tree.leaves(shape[name])]
-    faults: dict[str, set[str]] = {}
+    split = {plate for plate, _ in taken}
+    found: dict[str, set[str]] = {}
     for name, flow in zip(owners, outputs, strict=True):
-        words = set(flow.faults) | {_numbers(plate) for plate in flow.index_of}
+        faults = set(flow.faults) | {_numbers(plate) for plate in flow.index_of}
         if flow.whole is not None:
-            words.add(_all_rows(flow.whole.argument))
-        faults.setdefault(name, set()).update(words)
-    return RowUse(frozenset(taken), {n: sorted(w) for n, w in faults.items() if w})
+            faults.add(_all_rows(flow.whole.argument))
+        words = {f.words for f in faults if f.plate is None or f.plate in split}
+        found.setdefault(name, set()).update(words)
+    return RowUse(frozenset(taken), {n: sorted(w) for n, w in found.items() if w})

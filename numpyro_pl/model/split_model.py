@@ -102,8 +102,6 @@ def _row_use(model: Callable, plates: PlateSizes, data: Data, shards: Shards) ->
 def _check_use(use: RowUse, shards: Shards) -> None:
     """:raises ValueError: if more than single rows of what is split is needed."""
     for site, faults in use.faults.items():
-        if not use.taken and all("row numbers" in fault for fault in faults):
-            continue
         raise ValueError(
             f"site '{site}' depends on {faults[0]}. The arguments are split along "
             f"{shards.axis!r} over {shards.num} devices, each of which runs the model "

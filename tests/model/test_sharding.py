@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Rows that are split over devices. The targets are linear regressions whose rows are
-sorted, so that the devices have different ones, and whose gradients are known exactly.
+Rows that are split over devices. The targets are linear regressions whose gradients are
+known exactly, and whose rows are sorted by them, so that the devices have different ones.
 """
 
 import re
@@ -42,9 +42,9 @@ def model(x, y, batch=B, mean=None):
 def rows():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(N, COLUMNS)).astype(np.float32)
-    x = x[np.argsort(x[:, 0])]
     y = (x @ np.array([1.0, 0.0, -1.0]) + rng.normal(size=N)).astype(np.float32)
-    return x, y
+    order = np.argsort((x @ np.array([0.5, 0.1, -0.2]) - y) * x[:, 0])
+    return x[order], y[order]
 
 
 def placed(*arrays, num=DEVICES, kind=AxisType.Auto, name="data"):
@@ -253,7 +253,8 @@ def test_padded_rows_count_nothing():
     data = placed(x, is_row, num=1)
     potential = potential_of(*data, of=masked)
     grad = jax.grad(lambda w, i: potential({"w": w}, {"data": i}, data, {}))
-    found = [grad(0.5, jnp.array([i, j])) for i in (0, 1) for j in (2, 3)]
+    pairs = jnp.array([[i, j] for i in (0, 1) for j in (2, 3)])
+    found = jax.jit(jax.vmap(grad, (None, 0)))(0.5, pairs)
     exact = 0.5 + sum(0.5 - v for v in (1.0, 2.0, 4.0))
     np.testing.assert_allclose(np.mean(found), exact, rtol=1e-6)
 
@@ -270,9 +271,10 @@ def test_models_that_need_more_than_single_rows():
         return model(x, y, 4)
 
     def numbered(x, y):
+        w = numpyro.sample("w", dist.Normal(0, 1))
         with numpyro.plate("data", 8, subsample_size=4) as rows:
-            w = numpyro.sample("w", dist.Normal(0, 1)) if False else 0.0
-            numpyro.sample("y", dist.Normal(w + 0.1 * rows, 1.0), obs=y[rows])
+            trend = 0.1 * rows
+            numpyro.sample("y", dist.Normal(w + trend, 1.0), obs=y[rows])
 
     def own_table(x, y):
         w = numpyro.sample("w", dist.Normal(0, 1))
@@ -283,7 +285,8 @@ def test_models_that_need_more_than_single_rows():
     def factor_outside(x, y):
         w = numpyro.sample("w", dist.Normal(0, 1))
         numpyro.factor("all", -jnp.sum((y - w) ** 2))
-        return model(x, y, 4)
+        with numpyro.plate("data", 8, subsample_size=4) as rows:
+            numpyro.sample("y", dist.Normal(w, 1.0), obs=y[rows])
 
     for of, what in [
         (centered, "site 'y' depends on all rows of argument 0"),
@@ -294,6 +297,25 @@ def test_models_that_need_more_than_single_rows():
     ]:
         with pytest.raises(ValueError, match=what):
             potential_of(*placed(x, y, num=1), of=of)
+
+
+def test_crossed_plates_of_which_one_is_split():
+    """Rows of a table are split, its columns and their parameters are not."""
+
+    def crossed(table, group):
+        rows = numpyro.plate("rows", table.shape[0], subsample_size=4, dim=-2)
+        columns = numpyro.plate("columns", 6, subsample_size=2, dim=-1)
+        w = numpyro.sample("w", dist.Normal(0, 1).expand([6]).to_event(1))
+        with rows, columns as j:
+            obs = numpyro.subsample(table, event_dim=0)
+            numpyro.sample("y", dist.Normal(w[group[j]], 1.0), obs=obs)
+
+    table = np.arange(48, dtype=np.float32).reshape(8, 6)
+    (split,) = placed(table, num=1)
+    data = (split, jnp.arange(6)), {}
+    plates, _, _ = split_model(crossed, data, shards_of(data))
+    assert plates["rows"].is_split
+    assert not plates["columns"].is_split
 
 
 def test_arguments_that_do_not_line_up():
@@ -323,9 +345,10 @@ def test_a_plate_whose_size_is_a_number():
     x, y = np.ones((8, 3), np.float32), np.ones(8, np.float32)
     data = placed(x, y, num=1)
     potential = potential_of(*data, of=fixed)
-    found = potential.full(Z, data, {})
-    plain = MinibatchPotential(fixed, PlateSizes.of(fixed, x, y))
-    np.testing.assert_allclose(found, plain.full(Z, (x, y), {}), rtol=1e-5)
+    found = jax.jit(lambda *data: potential.full(Z, data, {}))(*data)
+    error = x @ np.asarray(Z["w"]) - y
+    energy = 0.5 * (error @ error + 11 * np.log(2 * np.pi) + Z["w"] @ Z["w"])
+    np.testing.assert_allclose(found, energy, rtol=1e-5)
 
 
 @pytest.mark.devices
