@@ -3,7 +3,8 @@
 
 """
 Rows that are split over devices. The targets are linear regressions whose gradients are
-known exactly, and whose rows are sorted by them, so that the devices have different ones.
+known exactly, and whose rows are sorted by them, so that the devices have different
+ones.
 """
 
 import re

@@ -1,6 +1,7 @@
 """
 A small run as one of several processes: `python process_runs.py PORT PROCESS NUMBER
-FOLDER DRAWS`. Each process makes its own part of the rows.
+FOLDER WHAT`. Each process makes its own part of the rows. WHAT is "draws" for draws in a
+file of each process, or "store" for a long run to a store.
 """
 
 import sys
@@ -11,9 +12,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from numpyro.infer import MCMC
 from shared_models import linear_model
 
-from numpyro_pl import SGLD, sample_to_store
+from numpyro_pl import SGLD, PseudoLangevin, sample_to_store
 
-N, WARMUP = 800, 100
+N, WARMUP, CHAINS = 800, 100, 16
 
 
 def rows():
@@ -40,33 +41,41 @@ def placed():
     ]
 
 
-def make(num_samples):
+def mcmc(kernel, num_samples):
     return MCMC(
-        SGLD(linear_model, num_steps=20, step_size=2e-4),
+        kernel,
         num_warmup=WARMUP,
         num_samples=num_samples,
-        num_chains=16,
+        num_chains=CHAINS,
         chain_method="vectorized",
         progress_bar=False,
     )
 
 
+def exact():
+    """A run whose draws are exact. Minibatches are noisy without an anchor."""
+    plain = {"control_variate": None, "dense_mass": False}
+    return mcmc(PseudoLangevin(linear_model, num_steps=20, **plain), 50)
+
+
+def stored(folder, num_samples):
+    """A run to a store, of a kernel that compiles fast."""
+    run = mcmc(SGLD(linear_model, num_steps=20, step_size=2e-4), num_samples)
+    key = jax.random.key(0)
+    return sample_to_store(run, key, *placed(), path=folder, draws_per_chunk=10)
+
+
 if __name__ == "__main__":
-    port, process, number, folder, num_samples = sys.argv[1:]
+    port, process, number, folder, what = sys.argv[1:]
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_disable_most_optimizations", True)
     jax.distributed.initialize(
-        f"127.0.0.1:{port}",
-        int(number),
-        int(process),
-        heartbeat_timeout_seconds=10,
-        shutdown_timeout_seconds=10,
+        f"127.0.0.1:{port}", int(number), int(process), heartbeat_timeout_seconds=10
     )
-    x, y = placed()
-    key = jax.random.key(0)
-    mcmc = make(int(num_samples))
-    if num_samples == "50":
-        mcmc.run(key, x, y)
-        np.save(f"{folder}/draws_{process}.npy", mcmc.get_samples()["w"])
-    sample_to_store(mcmc, key, x, y, path=f"{folder}/store", draws_per_chunk=10)
-    print("finished", flush=True)
+    if what == "draws":
+        run = exact()
+        run.run(jax.random.key(0), *placed())
+        draws = run.get_samples(group_by_chain=True)["w"]
+        np.save(f"{folder}/draws_{process}.npy", draws)
+    else:
+        stored(f"{folder}/store", 1_000_000)
