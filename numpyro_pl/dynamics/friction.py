@@ -19,9 +19,14 @@ minibatch and :math:`u` the displacement of the last step, and
 is in expectation :math:`V u / (2 T)`, with the covariance V of the gradient noise: the
 friction that dissipates what this noise adds, to first order in the step. The
 displacement is that of the step before: it must not depend on the same minibatch.
+
+Of a minibatch with as many rows from each of several strata, only the spread within
+the strata is noise: :math:`\bar s` is then the mean over the rows of the same stratum,
+and B in the factor the number of those.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +37,11 @@ __all__ = ["example_friction", "friction_share"]
 
 
 def example_friction(
-    losses: Callable[[Tree], jax.Array], position: Tree, displacement: Tree, temperature
+    losses: Callable[[Tree], jax.Array],
+    position: Tree,
+    displacement: Tree,
+    temperature: Any,
+    strata: int = 1,
 ) -> Tree:
     """
     The force above, in the units of a gradient.
@@ -42,12 +51,15 @@ def example_friction(
     :param position: the position.
     :param displacement: displacement of the step before, a tree like the position.
     :param temperature: temperature of the target, a scalar.
+    :param int strata: number of strata that the rows come from, one after the other.
     """
     values, pull_back = jax.vjp(losses, position)
     change = jax.jvp(losses, (position,), (displacement,))[1]
-    num = values.shape[0]
+    num = values.shape[0] // strata
     weight = 0.5 * num / ((num - 1) * temperature)
-    return pull_back(((change - jnp.mean(change)) * weight).astype(values.dtype))[0]
+    change = change.reshape(strata, num)
+    spread = (change - jnp.mean(change, 1, keepdims=True)).reshape(-1)
+    return pull_back((spread * weight).astype(values.dtype))[0]
 
 
 def friction_share(displacement: Tree, force: Tree, rates: Tree) -> jax.Array:

@@ -10,13 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import random
 from numpyro.infer.mcmc import MCMCKernel
 
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.kernels.binding import Binding, bind_model, bind_potential
 from numpyro_pl.kernels.layout import Layout
-from numpyro_pl.kernels.reports import report
+from numpyro_pl.kernels.placement import Placements, check_keys
+from numpyro_pl.kernels.reports import report, shown_temperatures
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.kernels.start import (
@@ -24,6 +24,7 @@ from numpyro_pl.kernels.start import (
     given_position,
     initial_position,
     prepared,
+    split_keys,
 )
 from numpyro_pl.kernels.transition import next_state
 from numpyro_pl.model.arguments import data_signature
@@ -88,13 +89,14 @@ class LangevinKernel(MCMCKernel):
 
     def _reset(self) -> None:
         self._bindings: dict[Any, Binding] = {}
+        self._placements = Placements()
         # MCMC calls `init` before a resumed run only if this is None, as it is after
         # unpickling, when the bindings must be rebuilt.
         self._sample_fn: bool | None = None
 
     def __getstate__(self):
         state = self.__dict__.copy()
-        state["_bindings"] = {}
+        state["_bindings"], state["_placements"] = {}, Placements()
         state["_sample_fn"] = None
         return state
 
@@ -121,10 +123,12 @@ class LangevinKernel(MCMCKernel):
     def _bind(self, model_args, model_kwargs) -> tuple[Binding, Data]:
         """The target for these arguments, and the data as its programs take them."""
         data = tuple(model_args or ()), dict(model_kwargs or {})
-        key = data_signature(data)
+        signature = data_signature(data)
+        shards = self._placements.of(data, signature)
+        key = signature, shards
         if key not in self._bindings:
             if self._model is not None:
-                self._bindings[key] = bind_model(self._model, data)
+                self._bindings[key] = bind_model(self._model, data, shards)
             else:
                 assert self._potential_fn is not None
                 self._bindings[key] = bind_potential(self._potential_fn)
@@ -190,12 +194,15 @@ class LangevinKernel(MCMCKernel):
         :param data: positional and keyword arguments of the model.
         :raises ValueError: for a model, data or initial values that cannot be sampled.
         """
-        binding, data = self._bind(*(data or ((), {})))
+        data = data or ((), {})
+        check_keys(rng_key, data)
+        binding, data = self._bind(*data)
         self._schedule = self._schedule_for(binding, num_warmup)
         self._sample_fn = True
         warn_of_unscaled_columns(data, binding.potential.plates)
+        shards = binding.potential.shards
         single = is_single_key(rng_key)
-        rng_key, key_position = _split(rng_key, single)
+        rng_key, key_position = split_keys(rng_key, single)
         if init_params is None:
             strategy = self.settings.init_strategy
             z = initial_position(key_position, self._model, binding, data, strategy)
@@ -219,7 +226,8 @@ class LangevinKernel(MCMCKernel):
         program = binding.programs.compiled(name, fn, data)
         state, gradient = program(rng_key, z, anchor, temperature)
         check_finite(data, state.potential_energy, gradient)
-        return state.sharing_arrays(1 if single else rng_key.shape[0])
+        state = state.sharing_arrays(1 if single else rng_key.shape[0])
+        return state._replace(carried=self._placements.carried(shards, data))
 
     def sample(self, state, model_args, model_kwargs):
         """One draw: many integrator steps. See NumPyro's `MCMCKernel.sample`."""
@@ -239,9 +247,12 @@ class LangevinKernel(MCMCKernel):
     def _next(self, state, model_args, model_kwargs) -> tuple[Run, Any]:
         """What a draw depends on, and the state after it."""
         binding, data = self._bind(model_args, model_kwargs)
+        shards, carried = binding.potential.shards, state.carried
+        data = self._placements.restored(shards, data, carried)
         batched = not is_single_key(state.rng_key)
         run = self._run(binding, data, row(state.z, 0) if batched else state.z)
-        return run, next_state(run, state, batched)
+        new = next_state(run, state._replace(carried=()), batched)
+        return run, new._replace(carried=carried)
 
     def postprocess_fn(self, model_args, model_kwargs):
         """Function from collected draws to what the user sees."""
@@ -258,7 +269,7 @@ class LangevinKernel(MCMCKernel):
         noise = float(jnp.mean(state.noise_fraction))
         divergences = int(jnp.sum(state.num_divergences))
         return (
-            f"{stage} temperature={_shown(t, batched)} noise={noise:.3g} "
+            f"{stage} temperature={shown_temperatures(t, batched)} noise={noise:.3g} "
             f"divergences={divergences:d}"
         )
 
@@ -282,18 +293,5 @@ class LangevinKernel(MCMCKernel):
         return binding.potential.constrain_fn(data, skip)
 
 
-def _split(rng_key: jax.Array, single: bool) -> tuple[jax.Array, jax.Array]:
-    """Two keys from one, or two batches of keys from one batch."""
-    keys = random.split(rng_key) if single else jax.vmap(random.split)(rng_key)
-    return (keys[0], keys[1]) if single else (keys[:, 0], keys[:, 1])
-
-
 def _is_white(framing: FrameSettings | None) -> bool:
     return framing is not None and framing.axes is not None
-
-
-def _shown(temperature, batched: bool) -> str:
-    """Temperatures of the groups, averaged over chains."""
-    values = np.asarray(temperature)
-    values = values.mean(0) if batched else values
-    return ",".join(f"{t:.3g}" for t in np.atleast_1d(values))

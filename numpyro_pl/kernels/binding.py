@@ -26,7 +26,9 @@ from numpyro_pl.model.control_variate import (
 )
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import Data, MinibatchPotential, PlainPotential
+from numpyro_pl.model.sharding import Shards
 from numpyro_pl.model.sites import ModelSites, inspect_sites
+from numpyro_pl.model.split_model import split_model
 from numpyro_pl.trees.arithmetic import SMALL, Tree, is_large, row
 from numpyro_pl.trees.ordering import computed_after
 
@@ -124,17 +126,19 @@ class Binding(NamedTuple):
 
             if anchor is not None:
                 losses = relative_to_anchor(losses, anchor)
-            return example_friction(losses, groups, displacement, temperature)
+            return example_friction(
+                losses, groups, displacement, temperature, plate.strata
+            )
 
         several = len(plates) > 1
-        size = next(iter(plates.values())).subsample_size
+        plate = next(iter(plates.values()))
         return MinibatchGradient(
             potential.draw_indices,
             mean_of_halves if several else grad,
             halves,
             # With one plate the plain steps use the odd row too, and their noise is
             # smaller by this fraction; with several, every step is the mean of halves.
-            1.0 if several else 2 * (size // 2) / size,
+            1.0 if several else plate.halved,
             several,
             friction=friction if self.has_friction(layout.size) else None,
         )
@@ -149,14 +153,20 @@ def bind_potential(potential_fn: Callable[[Tree], jax.Array]) -> Binding:
     return Binding(PlainPotential(potential_fn), ModelSites(), ArgumentPrograms())
 
 
-def bind_model(model: Callable, data: Data) -> Binding:
+def bind_model(model: Callable, data: Data, shards: Shards | None = None) -> Binding:
     """
     A model as a target.
 
     :param model: a NumPyro model.
     :param data: its arguments.
+    :param Shards shards: how they are split over devices, None where they are not.
     :raises ValueError: for a model or data that cannot be sampled by minibatches.
     """
+    if shards is not None:
+        plates, sites, shards = split_model(model, data, shards)
+        if shards is not None:
+            potential = MinibatchPotential(model, plates, shards)
+            return Binding(potential, sites, ArgumentPrograms())
     args, kwargs = data
     plates = PlateSizes.of(model, *args, **kwargs)
     sites = inspect_sites(model, plates, args, kwargs)

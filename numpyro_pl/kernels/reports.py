@@ -22,7 +22,7 @@ from numpyro_pl.warmup.settling import (
     warn_unless_settled,
 )
 
-__all__ = ["report"]
+__all__ = ["report", "shown_temperatures"]
 
 FIRST_CHECK = 50
 """Draws after warmup at which the distance from the anchor is looked at first."""
@@ -100,3 +100,15 @@ def _allowed_noise(dynamics) -> float:
     """The noise fraction asked for; no bound where the user has set the steps."""
     fraction = dynamics.noise_fraction
     return fraction if dynamics.warmup_sets_scales and fraction else np.inf
+
+
+def shown_temperatures(temperature, batched: bool) -> str:
+    """
+    Temperatures of the groups, averaged over chains.
+
+    :param temperature: temperatures of one chain or of several.
+    :param bool batched: whether there is a leading axis of chains.
+    """
+    values = np.asarray(temperature)
+    values = values.mean(0) if batched else values
+    return ",".join(f"{t:.3g}" for t in np.atleast_1d(values))

@@ -190,11 +190,7 @@ class Run(NamedTuple):
         assert isinstance(potential, MinibatchPotential)
         smallest = min(p.subsample_size for p in potential.plates.values())
         num = -(-ESTIMATE_ROWS * layout.size // smallest)
-        rows = potential.draw_indices(rng_key, num)
-        parts = {
-            name: index.reshape(-1)[: index.size // PARTS * PARTS].reshape(PARTS, -1)
-            for name, index in rows.items()
-        }
+        parts = potential.parts(potential.draw_indices(rng_key, num), PARTS)
         position = layout.pack(state.z)
 
         def energy_of(rows):

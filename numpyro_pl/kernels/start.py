@@ -21,7 +21,13 @@ from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import first_frame
 from numpyro_pl.warmup.start import heat_at_start, nearer_start
 
-__all__ = ["check_finite", "given_position", "initial_position", "prepared"]
+__all__ = [
+    "check_finite",
+    "given_position",
+    "initial_position",
+    "prepared",
+    "split_keys",
+]
 
 
 def initial_position(
@@ -136,3 +142,14 @@ def check_finite(data: Data, potential_energy: jax.Array, gradient: Tree) -> Non
 
 def _is_finite(x: jax.Array) -> bool:
     return bool(jnp.all(jnp.isfinite(x)))
+
+
+def split_keys(rng_key: jax.Array, single: bool) -> tuple[jax.Array, jax.Array]:
+    """
+    Two keys from one, or two batches of keys from one batch.
+
+    :param rng_key: a PRNG key, or a batch of them.
+    :param bool single: which of the two.
+    """
+    keys = random.split(rng_key) if single else jax.vmap(random.split)(rng_key)
+    return (keys[0], keys[1]) if single else (keys[:, 0], keys[:, 1])

@@ -61,6 +61,8 @@ class LangevinState(NamedTuple):
       too hot (the chain goes on from the previous draw with a fresh momentum).
     - **num_divergences** - number of divergences since the end of warmup.
     - **rng_key** - key of the next draw.
+    - **carried** - the arguments of the model that are split over devices; empty where
+      none is.
     """
 
     i: jax.Array
@@ -82,6 +84,7 @@ class LangevinState(NamedTuple):
     diverging: jax.Array
     num_divergences: jax.Array
     rng_key: jax.Array
+    carried: tuple = ()
 
     def sharing_arrays(self, num_chains: int) -> "LangevinState":
         """

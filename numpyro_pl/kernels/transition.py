@@ -36,8 +36,8 @@ from numpyro_pl.warmup.reframing import (
 
 __all__ = ["next_state"]
 
-CHAINS = "chains"
-"""Name of the axis of vectorized chains."""
+CHAINS = "numpyro_pl chains"
+"""Name of the axis of vectorized chains; no name that a mesh of devices may have."""
 
 
 def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:

@@ -9,6 +9,7 @@ import numpy as np
 
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import Data
+from numpyro_pl.model.sharding import local_values
 from numpyro_pl.model.sites import float_arguments
 
 __all__ = ["warn_of_unscaled_columns"]
@@ -34,7 +35,7 @@ def warn_of_unscaled_columns(data: Data, plates: PlateSizes) -> None:
         real = np.issubdtype(value.dtype, np.floating)
         if not real or np.ndim(value) != 2 or value.shape[0] not in sizes:
             continue
-        rows = np.asarray(value[:MOST_ROWS], np.float64)
+        rows = local_values(value)[:MOST_ROWS].astype(np.float64)
         # Values that are not finite have an error of their own.
         rows = rows[np.isfinite(rows).all(1)]
         sd = rows.std(0) if len(rows) else np.zeros(0)

@@ -11,7 +11,7 @@ models and traces.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ __all__ = [
     "FullDataModel",
     "IndexedModel",
     "Indices",
+    "Rows",
     "fix_sites",
     "hide_sites",
     "open_plates",
@@ -33,13 +34,30 @@ __all__ = [
     "predicted",
     "seeded",
     "trace_of",
-    "weigh_rows",
 ]
 
 INDICES_KWARG = "_numpyro_pl_indices"
 """Reserved model keyword through which plate indices travel."""
 
-Indices = Mapping[str, jax.Array]
+
+class Rows(NamedTuple):
+    """
+    Rows of a plate that the model is to run on.
+
+    - **index** - their numbers, shape (rows,).
+    - **weights** - factors on their log probabilities, shape (rows,); may be negative.
+      None: ones.
+    - **size** - number of rows that the plate stands for if the model sees only some of
+      them, and therefore states a smaller one; None: what the model states.
+    """
+
+    index: jax.Array
+    weights: jax.Array | None = None
+    size: int | None = None
+
+
+Indices = Mapping[str, jax.Array | Rows]
+"""By plate, the numbers of the rows that the model is to run on."""
 
 
 class _SetPlates(primitives.Messenger):
@@ -51,20 +69,44 @@ class _SetPlates(primitives.Messenger):
 
     def __init__(self, fn=None, indices: Indices | None = None):
         self.indices = {} if indices is None else indices
+        self._stated: dict[str, int] = {}
         super().__init__(fn)
 
     def process_message(self, msg):
+        if msg["type"] == "sample":
+            self._scale(msg)
         if msg["type"] != "plate":
             return
         size, subsample_size = msg["args"]
         if msg["name"] in self.indices:
-            indices = self.indices[msg["name"]]
+            indices = self._rows(msg["name"]).index
         elif subsample_size is not None and subsample_size != size:
             indices = jnp.arange(size)
         else:
             return
+        self._stated[msg["name"]] = size
         msg["args"] = (size, indices.shape[0])
         msg["value"] = indices
+
+    def _rows(self, plate: str) -> Rows:
+        rows = self.indices[plate]
+        return rows if isinstance(rows, Rows) else Rows(rows)
+
+    def _scale(self, msg):
+        """What the rows' log probabilities count more or less than the model says."""
+        for frame in msg["cond_indep_stack"]:
+            if frame.name not in self.indices:
+                continue
+            _, weights, size = self._rows(frame.name)
+            factor: Any = 1.0
+            if size is not None:
+                # The plate itself multiplies by the size that the model states.
+                factor = size / self._stated[frame.name]
+            if weights is not None:
+                factor *= weights.reshape((-1,) + (1,) * (-frame.dim - 1))
+            if size is not None or weights is not None:
+                scale = msg["scale"]
+                msg["scale"] = factor if scale is None else scale * factor
 
 
 class _RecordPlates(primitives.Messenger):
@@ -77,33 +119,6 @@ class _RecordPlates(primitives.Messenger):
     def process_message(self, msg):
         if msg["type"] == "plate":
             self.plates[msg["name"]] = msg["args"]
-
-
-class _WeighRows(primitives.Messenger):
-    """Multiply the log probabilities of a plate's rows by weights."""
-
-    def __init__(self, plate: str, weights: jax.Array):
-        self.plate, self.weights = plate, weights
-        super().__init__()
-
-    def process_message(self, msg):
-        if msg["type"] != "sample":
-            return
-        for frame in msg["cond_indep_stack"]:
-            if frame.name == self.plate:
-                weights = self.weights.reshape((-1,) + (1,) * (-frame.dim - 1))
-                scale = msg["scale"]
-                msg["scale"] = weights if scale is None else scale * weights
-
-
-def weigh_rows(plate: str, weights: jax.Array) -> AbstractContextManager:
-    """
-    Context in which the log probability of each row of a plate has a weight.
-
-    :param str plate: name of the plate.
-    :param weights: weights of its rows, shape (rows,); may be negative.
-    """
-    return _WeighRows(plate, weights)
 
 
 def plate_arguments(
@@ -165,7 +180,7 @@ class FullDataModel:
 class IndexedModel:
     """
     A model whose subsampled plates take their indices from the reserved keyword
-    :data:`INDICES_KWARG`, a dict of index arrays by plate name. All other subsampled
+    :data:`INDICES_KWARG`, a dict of row numbers by plate name. All other subsampled
     plates are opened to their full size.
 
     :param model: a NumPyro model.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-__all__ = ["IndexFlow", "trace_indices"]
+__all__ = ["IndexFlow", "inner_jaxpr", "trace_indices"]
 
 
 class IndexFlow(NamedTuple):
@@ -40,8 +40,10 @@ _INDEX_OPS = frozenset(
 )
 
 
-def _inner_jaxpr(eqn):
+def inner_jaxpr(eqn):
     """The program inside a call-like equation with the same inputs and outputs."""
+    if eqn.primitive.name in ("scan", "while", "cond"):
+        return None
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = eqn.params.get(name)
         inner = getattr(inner, "jaxpr", inner)
@@ -59,8 +61,8 @@ def _walk(jaxpr, flows: list[_Flow], gathers: list) -> list[_Flow]:
 
     for eqn in jaxpr.eqns:
         inputs = [read(v) for v in eqn.invars]
-        inner = _inner_jaxpr(eqn)
-        if inner is not None and eqn.primitive.name not in ("scan", "while", "cond"):
+        inner = inner_jaxpr(eqn)
+        if inner is not None:
             outputs = _walk(inner, inputs, gathers)
         else:
             plates = frozenset().union(*(f.plates for f in inputs))

@@ -6,21 +6,98 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from numpyro_pl.model.handlers import plate_arguments
 
 __all__ = ["PlateSize", "PlateSizes"]
 
 
+def _below(words: jax.Array, size: int) -> jax.Array:
+    """
+    Turn random words into random integers below `size`: the high word of
+    `words * size`, in 16-bit pieces. This takes one random word per row;
+    `random.randint` takes two or more. The probabilities of rows differ by at most a
+    relative `size / 2^32`.
+    """
+    low, high = jnp.uint32(size & 0xFFFF), jnp.uint32(size >> 16)
+    w_low, w_high = words & 0xFFFF, words >> 16
+    middle = w_high * low + ((w_low * low) >> 16)
+    carry = w_low * high + (middle & 0xFFFF)
+    return (w_high * high + (middle >> 16) + (carry >> 16)).astype(int)
+
+
 class PlateSize(NamedTuple):
     """
-    Sizes of one subsampled plate.
+    Sizes of one subsampled plate, and its minibatches: arrays of row numbers whose last
+    axis goes through the strata one after the other.
 
     - **size** - number of rows N.
     - **subsample_size** - number of rows B in a minibatch.
+    - **strata** - number of equal parts of the rows, in their order, from each of which
+      a minibatch takes as many rows as from every other.
+    - **is_split** - whether each stratum is on a device of its own.
     """
 
     size: int
     subsample_size: int
+    strata: int = 1
+    is_split: bool = False
+
+    @property
+    def stratum_size(self) -> int:
+        """Rows in one stratum."""
+        return self.size // self.strata
+
+    @property
+    def share(self) -> int:
+        """Rows of a minibatch from one stratum."""
+        return self.subsample_size // self.strata
+
+    @property
+    def halved(self) -> float:
+        """Share of a minibatch's rows that its two halves have."""
+        return 2 * (self.share // 2) / self.share
+
+    def of_strata(self, rows: jax.Array) -> jax.Array:
+        """
+        Rows of the whole plate from rows within each stratum.
+
+        :param rows: numbers below `size / strata`, shape (..., strata, rows).
+        """
+        starts = self.stratum_size * jnp.arange(self.strata)[:, None]
+        return (rows + starts).reshape(*rows.shape[:-2], -1)
+
+    def drawn(self, words: jax.Array) -> jax.Array:
+        """
+        Minibatches drawn with replacement.
+
+        :param words: random words, shape (..., B).
+        """
+        rows = _below(words, self.stratum_size)
+        if self.strata == 1:
+            return rows
+        return self.of_strata(rows.reshape(*rows.shape[:-1], self.strata, -1))
+
+    def first_rows(self, offset: int = 0) -> jax.Array:
+        """A minibatch of the first rows of each stratum, from row `offset` on."""
+        rows = (jnp.arange(self.share) + offset) % self.stratum_size
+        return self.of_strata(jnp.broadcast_to(rows, (self.strata, self.share)))
+
+    def parts(self, rows: jax.Array, num: int) -> jax.Array:
+        """
+        Split minibatches in equal parts, with as many rows of each stratum as the
+        number of parts divides.
+
+        :param rows: row numbers, shape (..., B).
+        :param int num: number of parts.
+        :return: shape (num, rows).
+        """
+        by_stratum = rows.reshape(-1, self.strata, rows.shape[-1] // self.strata)
+        flat = jnp.moveaxis(by_stratum, 1, 0).reshape(self.strata, -1)
+        split = flat[:, : flat.shape[1] // num * num].reshape(self.strata, num, -1)
+        return jnp.moveaxis(split, 0, 1).reshape(num, -1)
 
 
 class PlateSizes(dict):

@@ -15,6 +15,7 @@ of explicit plate indices, together with the same function on the full data.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +26,11 @@ from numpyro_pl.model.handlers import (
     INDICES_KWARG,
     IndexedModel,
     Indices,
+    Rows,
     seeded,
-    weigh_rows,
 )
 from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.model.sharding import Shards
 from numpyro_pl.trees.arithmetic import Tree, is_large, row, sum_of
 from numpyro_pl.trees.random_bits import random_words
 
@@ -43,20 +45,6 @@ accuracy. Large models use the minibatch size, since sampling already has room f
 activations."""
 
 
-def _below(words: jax.Array, size: int) -> jax.Array:
-    """
-    Turn random words into random integers below `size`: the high word of
-    `words * size`, in 16-bit pieces. This takes one random word per row;
-    `random.randint` takes two or more. The probabilities of rows differ by at most a
-    relative `size / 2^32`.
-    """
-    low, high = jnp.uint32(size & 0xFFFF), jnp.uint32(size >> 16)
-    w_low, w_high = words & 0xFFFF, words >> 16
-    middle = w_high * low + ((w_low * low) >> 16)
-    carry = w_low * high + (middle & 0xFFFF)
-    return (w_high * high + (middle >> 16) + (carry >> 16)).astype(int)
-
-
 class MinibatchPotential:
     """
     Potential energy of a model on minibatches and on the full data, as functions of the
@@ -65,10 +53,15 @@ class MinibatchPotential:
 
     :param model: a NumPyro model.
     :param PlateSizes plates: its subsampled plates.
+    :param Shards shards: how the rows of the arguments are split over devices; None
+        where they are not. The rows of a plate that has strata are then split.
     """
 
-    def __init__(self, model: Callable, plates: PlateSizes):
+    def __init__(
+        self, model: Callable, plates: PlateSizes, shards: Shards | None = None
+    ):
         self.plates = plates
+        self.shards = shards
         self._indexed = IndexedModel(model)
         self._model = seeded(self._indexed)
 
@@ -82,8 +75,23 @@ class MinibatchPotential:
         :param dict kwargs: keyword arguments of the model.
         :return: scalar, in nats.
         """
-        kwargs = {**kwargs, INDICES_KWARG: indices}
-        return potential_energy(self._model, args, kwargs, position)
+        if self.shards is None:
+            kwargs = {**kwargs, INDICES_KWARG: indices}
+            return potential_energy(self._model, args, kwargs, position)
+        shards = self.shards
+
+        def of_part(part, position, indices):
+            args, kwargs = part
+            rows = shards.local_rows(indices, self._split_sizes)
+            kwargs = {**kwargs, INDICES_KWARG: rows}
+            return potential_energy(self._model, args, kwargs, position)
+
+        return shards.mean(of_part, (args, kwargs), position, indices)
+
+    @property
+    def _split_sizes(self) -> dict[str, int]:
+        """Sizes of the plates whose rows are split over devices."""
+        return {n: p.size for n, p in self.plates.items() if p.is_split}
 
     def row_losses(self, position: Tree, indices: Indices, args, kwargs) -> jax.Array:
         """
@@ -95,8 +103,7 @@ class MinibatchPotential:
         ((plate, rows),) = indices.items()
 
         def energy(weights):
-            with weigh_rows(plate, weights):
-                return self(position, indices, args, kwargs)
+            return self(position, {plate: Rows(rows, weights)}, args, kwargs)
 
         # The potential is linear in the weights.
         dtype = jnp.result_type(*jax.tree.leaves(position))
@@ -116,7 +123,7 @@ class MinibatchPotential:
         words = random_words(rng_key, num * total).reshape(num, total)
         ends = np.cumsum([p.subsample_size for _, p in plates])
         return {
-            name: _below(words[:, end - p.subsample_size : end], p.size)
+            name: p.drawn(words[:, end - p.subsample_size : end])
             for end, (name, p) in zip(ends, plates, strict=True)
         }
 
@@ -127,10 +134,17 @@ class MinibatchPotential:
         :param indices: dict of index arrays of shape (subsample_size,).
         :return: dict of index arrays of shape (2, subsample_size // 2).
         """
-        return {
-            name: rows[: 2 * (rows.shape[0] // 2)].reshape(2, -1)
-            for name, rows in indices.items()
-        }
+        return self.parts(indices, 2)
+
+    def parts(self, indices: Indices, num: int) -> dict[str, jax.Array]:
+        """
+        Split minibatches in independent parts of equal size; what does not fit is left
+        out.
+
+        :param indices: dict of index arrays of shape (..., subsample_size).
+        :return: dict of index arrays of shape (num, rows).
+        """
+        return {n: self.plates[n].parts(rows, num) for n, rows in indices.items()}
 
     def full(self, position: Tree, args, kwargs):
         """
@@ -171,23 +185,23 @@ class MinibatchPotential:
         if len(self.plates) != 1:
             return fn(None)
         ((name, plate),) = self.plates.items()
-        chunk = plate.subsample_size
-        chunk = chunk if large else max(FULL_CHUNK, chunk)
-        num = -(-plate.size // chunk)
+        chunk = plate.share if large else max(FULL_CHUNK, plate.share)
+        num = -(-plate.stratum_size // chunk)
         if num == 1:
             return fn(None)
         # Equal chunks, so that one program serves all: the last one may have a few rows
         # too many, which do not count.
-        chunk = -(-plate.size // num)
-        weight = num * chunk / plate.size
+        chunk = -(-plate.stratum_size // num)
+        size = plate.stratum_size
+        weight = num * chunk / size
 
         def of_chunk(i):
             rows = i * chunk + jnp.arange(chunk)
-            if num * chunk == plate.size:
-                return fn({name: rows})
-            weights = jnp.where(rows < plate.size, weight, 0.0)
-            with weigh_rows(name, weights):
-                return fn({name: jnp.minimum(rows, plate.size - 1)})
+            index = jnp.broadcast_to(jnp.minimum(rows, size - 1), (plate.strata, chunk))
+            if num * chunk == size:
+                return fn({name: plate.of_strata(index)})
+            weights = jnp.tile(jnp.where(rows < size, weight, 0.0), plate.strata)
+            return fn({name: Rows(plate.of_strata(index), weights)})
 
         return jax.tree.map(lambda total: total / num, sum_of(of_chunk, num))
 
@@ -198,6 +212,10 @@ class MinibatchPotential:
 
         :param rng_key: a PRNG key, or a batch of them.
         """
+        indices = self.first_rows()
+        if self.shards is not None:
+            data = self.shards.excerpt(data, self._split_share)
+            indices = self._rows_of_excerpt()
         args, kwargs = data
         info = initialize_model(
             rng_key,
@@ -205,7 +223,7 @@ class MinibatchPotential:
             init_strategy=init_strategy,
             dynamic_args=True,
             model_args=args,
-            model_kwargs={**kwargs, INDICES_KWARG: self.first_rows()},
+            model_kwargs={**kwargs, INDICES_KWARG: indices},
         )
         return info.param_info.z
 
@@ -217,8 +235,13 @@ class MinibatchPotential:
 
         :param skip: names of deterministic sites to leave out.
         """
+        indices = self.first_rows()
+        if self.shards is not None:
+            # No site that is kept depends on rows, see `split_plates`.
+            data = self.shards.blank(data, self._split_share * self.shards.num)
+            indices = self._rows_of_excerpt()
         args, kwargs = data
-        kwargs = {**kwargs, INDICES_KWARG: self.first_rows()}
+        kwargs = {**kwargs, INDICES_KWARG: indices}
 
         def constrain(position):
             values = constrain_fn(
@@ -230,8 +253,19 @@ class MinibatchPotential:
 
     def first_rows(self, offset: int = 0) -> dict[str, jax.Array]:
         """The first minibatch of rows of each plate, from row `offset` on."""
+        return {name: p.first_rows(offset) for name, p in self.plates.items()}
+
+    @property
+    def _split_share(self) -> int:
+        """Rows of a minibatch on one device."""
+        return min((p.share for p in self.plates.values() if p.is_split), default=1)
+
+    def _rows_of_excerpt(self) -> dict[str, Any]:
+        """:meth:`first_rows` where the arguments have only the rows of those."""
+        assert self.shards is not None
+        num = self._split_share * self.shards.num
         return {
-            name: (jnp.arange(p.subsample_size) + offset) % p.size
+            name: Rows(jnp.arange(num), None, p.size) if p.is_split else p.first_rows()
             for name, p in self.plates.items()
         }
 
@@ -246,6 +280,7 @@ class PlainPotential:
 
     def __init__(self, potential_fn: Callable[[Tree], jax.Array]):
         self.plates = PlateSizes()
+        self.shards = None
         self._potential_fn = potential_fn
 
     def __call__(self, position: Tree, indices, args, kwargs):

@@ -14,6 +14,7 @@ from numpyro.infer.initialization import init_to_uniform
 from numpyro_pl.model.handlers import INDICES_KWARG, IndexedModel, trace_of
 from numpyro_pl.model.index_flow import IndexFlow, trace_indices
 from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.model.sharding import local_values
 from numpyro_pl.trees.arithmetic import is_array, is_traced
 
 __all__ = [
@@ -231,7 +232,7 @@ def describe_non_finite(args, kwargs) -> str | None:
     """
     found = []
     for kind, label, leaf in float_arguments(args, kwargs):
-        count = int(np.sum(~np.isfinite(np.asarray(leaf))))
+        count = int(np.sum(~np.isfinite(local_values(leaf))))
         if count:
             found.append(f"{kind} argument {label} ({count} of {leaf.size} values)")
     return "; ".join(found) if found else None

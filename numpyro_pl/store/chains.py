@@ -78,6 +78,10 @@ class Chains:
             states = [init(rng_key[i], *row(given, i)) for i in range(num)]
         else:
             states = [init(rng_key, *given)]
+        # What is split over devices is among the inputs of the programs here.
+        states = [
+            s._replace(carried=()) if hasattr(s, "carried") else s for s in states
+        ]
         if self._map is not None:
             # A kernel that was initialized within the map would keep its tracers.
             states = [jax.tree.map(lambda *x: jnp.stack(x), *states)]

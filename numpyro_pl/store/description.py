@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from numpyro_pl.store.fingerprint import fingerprint
 from numpyro_pl.trees.arithmetic import is_array
 
 __all__ = ["check_same", "described", "described_data", "described_versions"]
@@ -94,9 +95,8 @@ def _described_code(code: types.CodeType) -> str:
 def _described_array(value: Any) -> str:
     if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
-    array = np.ascontiguousarray(value)
-    digest = hashlib.sha256(array.reshape(-1).view(np.uint8)).hexdigest()[:16]
-    return f"{array.dtype.name}{list(array.shape)} {digest}"
+    shape, kind = list(value.shape), jax.numpy.dtype(value.dtype).name
+    return f"{kind}{shape} {fingerprint(value)}"
 
 
 def described_data(args: tuple, kwargs: dict) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 """Long runs: draws go to disk in chunks, and a run that ends goes on where it was."""
 
 import os
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from numpyro_pl.store.description import (
     described_versions,
 )
 from numpyro_pl.store.files import DrawFiles, as_datasets, check_zarr
-from numpyro_pl.store.lock import locked
+from numpyro_pl.store.lock import PRIVATE, locked
+from numpyro_pl.store.processes import from_first, is_first
 from numpyro_pl.trees.checks import check_integer
 
 __all__ = ["CHECKPOINT", "sample_to_store"]
@@ -67,7 +69,8 @@ def sample_to_store(
     The store has the groups "posterior" and "sample_stats" under the names that
     `arviz.from_numpyro` gives them, except that a dot stands for a slash:
     :func:`open_store` opens it. Draws and fields are those of `mcmc.run(rng_key, ...)`
-    up to rounding.
+    up to rounding. Of several processes (`jax.distributed`), all of which make this
+    call, the first one reads and writes the store.
 
     :param MCMC mcmc: what to run: its kernel, `num_warmup`, `num_samples`, `thinning`,
         `num_chains`, `chain_method` and `postprocess_fn` count. It is not changed.
@@ -104,9 +107,9 @@ def sample_to_store(
     data = tuple(args), dict(kwargs)
     wanted = _described_run(mcmc, rng_key, data, init_params, tuple(extra_fields))
     wanted["settings"]["draws_per_chunk"] = draws_per_chunk
-    with locked(root) as private:
-        run = _StoredRun(mcmc, root, private / CHECKPOINT)
-        arrays = run.opened(wanted)
+    with ExitStack() as stack:
+        run = _StoredRun(mcmc, root)
+        arrays = run.opened(wanted, stack)
         if run.num_draws < run.total:
             run.chains = Chains(mcmc, data, tuple(extra_fields))
             states = run.chains.start(rng_key, init_params)
@@ -154,8 +157,9 @@ class _StoredRun:
 
     chains: Chains
 
-    def __init__(self, mcmc: MCMC, root: Path, checkpoint: Path):
-        self.mcmc, self.root, self.checkpoint = mcmc, root, checkpoint
+    def __init__(self, mcmc: MCMC, root: Path):
+        self.mcmc, self.root = mcmc, root
+        self.checkpoint = root / PRIVATE / CHECKPOINT
         self.num_steps = self.num_draws = 0
         self.total = mcmc.num_samples // mcmc.thinning
         # `MCMC` keeps the last draws of a number that thinning does not divide.
@@ -163,13 +167,22 @@ class _StoredRun:
         self.files = DrawFiles(root, 0)
         self.description: dict = {}
 
-    def opened(self, wanted: dict) -> dict[str, np.ndarray]:
+    def opened(self, wanted: dict, stack: ExitStack) -> dict[str, np.ndarray]:
         """
         Compare the store with what is asked for, and bring it to its last checkpoint.
 
+        :param dict wanted: description of the run.
+        :param ExitStack stack: context in which no other run writes to the store.
         :return: the arrays of the state then; none in a new store.
         """
         self.description = wanted
+        found, arrays = from_first(lambda: self._opened(stack))
+        self.num_steps, self.num_draws, self.files.draws_per_chunk = found
+        return arrays
+
+    def _opened(self, stack: ExitStack) -> tuple[tuple, dict[str, np.ndarray]]:
+        """What is done and the size of chunks, and the arrays of the state."""
+        stack.enter_context(locked(self.root))
         if not self.checkpoint.exists():
             if (self.root / "posterior").exists():
                 raise ValueError(
@@ -178,21 +191,22 @@ class _StoredRun:
                     "choose another path. Nothing was changed."
                 )
             self._save({})
-            return {}
+            return (0, 0, self.files.draws_per_chunk), {}
         header, arrays = load_checkpoint(self.checkpoint)
-        check_same(header["description"], wanted, self.root)
-        self.num_steps, self.num_draws = header["num_steps"], header["num_draws"]
-        chunk = self.files.draws_per_chunk = header["draws_per_chunk"]
+        check_same(header["description"], self.description, self.root)
+        num_draws, chunk = header["num_draws"], header["draws_per_chunk"]
         self.files.go_back(header["files"], header["documents"])
-        if self.num_draws < self.total and chunk and self.num_draws % chunk:
+        if num_draws < self.total and chunk and num_draws % chunk:
             raise ValueError(
-                f"the store '{self.root}' holds a finished run of {self.num_draws} "
+                f"the store '{self.root}' holds a finished run of {num_draws} "
                 f"draws, which is no multiple of its {chunk} draws in a chunk: it "
                 "cannot be continued. Sample the further draws to another path."
             )
-        return arrays
+        return (header["num_steps"], num_draws, chunk), arrays
 
     def _save(self, arrays: dict[str, np.ndarray]) -> None:
+        if not is_first():
+            return
         header = {
             "description": self.description,
             "num_steps": self.num_steps,
@@ -218,7 +232,7 @@ class _StoredRun:
         with tqdm(
             total=self.first + self.total * thinning,
             initial=self.num_steps + self.num_draws * thinning,
-            disable=not self.mcmc.progress_bar,
+            disable=not (self.mcmc.progress_bar and is_first()),
         ) as bar:
             try:
                 while self.num_steps < self.first:
@@ -262,8 +276,9 @@ class _StoredRun:
                         buffer[name] = np.empty(shape, x.dtype)
                     buffer[name][:, i] = x
             self._show(states, "sample", self.mcmc.thinning, bar)
-        groups = as_datasets(*buffers, self.num_draws, self._dims)
-        self.files.append(groups, first=self.num_draws == 0)
+        if is_first():
+            groups = as_datasets(*buffers, self.num_draws, self._dims)
+            self.files.append(groups, first=self.num_draws == 0)
         self.num_draws += num
         self._save(state_arrays(states))
         return states

@@ -12,8 +12,8 @@ from shared_models import linear_model
 
 from numpyro_pl.model import potential as potential_module
 from numpyro_pl.model.handlers import FullDataModel
-from numpyro_pl.model.plates import PlateSizes
-from numpyro_pl.model.potential import MinibatchPotential, _below
+from numpyro_pl.model.plates import PlateSizes, _below
+from numpyro_pl.model.potential import MinibatchPotential
 
 
 @pytest.fixture
