@@ -28,7 +28,7 @@ import jax.numpy as jnp
 
 from numpyro_pl.trees.arithmetic import Tree, tree_dot
 
-__all__ = ["example_friction", "friction_share"]
+__all__ = ["example_friction", "friction_share", "limited", "slowed_gradient"]
 
 
 def example_friction(
@@ -45,9 +45,59 @@ def example_friction(
     """
     values, pull_back = jax.vjp(losses, position)
     change = jax.jvp(losses, (position,), (displacement,))[1]
-    num = values.shape[0]
-    weight = 0.5 * num / ((num - 1) * temperature)
-    return pull_back(((change - jnp.mean(change)) * weight).astype(values.dtype))[0]
+    return pull_back(_weights(change, temperature).astype(values.dtype))[0]
+
+
+def slowed_gradient(
+    parts: Callable[[Tree], tuple[jax.Array, jax.Array]],
+    position: Tree,
+    displacement: Tree,
+    temperature,
+) -> Tree:
+    r"""
+    The gradient on a minibatch plus the force above, in one reverse pass: both are the
+    gradient of a sum of losses, in which each row has a weight. The force is not known
+    by itself, so that the weights are bounded in place of the share of the force, see
+    :func:`limited`.
+
+    :param parts: function of the position that returns the potential, a scalar, and
+        the losses of :func:`example_friction`.
+    :param position: the position.
+    :param displacement: displacement of the step before.
+    :param temperature: temperature of the target, a scalar.
+    """
+    (energy, losses), push = jax.linearize(parts, position)
+    weights = limited(_weights(push(displacement)[1], temperature))
+    pull_back = jax.linear_transpose(push, position)
+    return pull_back((jnp.ones_like(energy), weights.astype(losses.dtype)))[0]
+
+
+def _weights(change: jax.Array, temperature) -> jax.Array:
+    """Weights of the rows, from the change of the loss of each in the last step."""
+    num = change.shape[0]
+    return (change - jnp.mean(change)) * (0.5 * num / ((num - 1) * temperature))
+
+
+def limited(weights: jax.Array) -> jax.Array:
+    r"""
+    Weights of friction that are safe without knowing its force:
+    :math:`w_i / \sqrt{1 + 4 w_i^4}`, less their mean.
+
+    Friction from a single row takes the share W out of a displacement along its
+    gradient, and the variance of its weight is W / 2. It adds energy where W is above
+    2, that is from a weight of about one on. No weight here is above a half, and that
+    of a row with a much larger one is nearly 0. Its noise is then left to the
+    thermostat, see :func:`numpyro_pl.warmup.control.with_remainder`. An odd function
+    of the displacement, as this is, does not bias the force.
+
+    :param weights: weights to first order, shape (rows,).
+    """
+    square = jnp.square(weights)
+    # Infinite weights come before a divergence, which is found at the end of the block.
+    bounded = jnp.where(
+        jnp.isfinite(square), weights / jnp.sqrt(1 + 4 * jnp.square(square)), 0.0
+    )
+    return bounded - jnp.mean(bounded)
 
 
 def friction_share(displacement: Tree, force: Tree, rates: Tree) -> jax.Array:

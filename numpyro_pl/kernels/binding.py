@@ -15,7 +15,7 @@ import jax
 from jax import random
 from numpyro.infer.initialization import init_to_uniform
 
-from numpyro_pl.dynamics.friction import example_friction
+from numpyro_pl.dynamics.friction import example_friction, slowed_gradient
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers
@@ -27,7 +27,7 @@ from numpyro_pl.model.control_variate import (
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import Data, MinibatchPotential, PlainPotential
 from numpyro_pl.model.sites import ModelSites, inspect_sites
-from numpyro_pl.trees.arithmetic import SMALL, Tree, is_large, row
+from numpyro_pl.trees.arithmetic import Tree, is_large, row
 from numpyro_pl.trees.ordering import computed_after
 
 __all__ = ["Binding", "bind_model", "bind_potential"]
@@ -65,14 +65,13 @@ class Binding(NamedTuple):
             return FULL_BATCH_STEPS
         return min(max(plates.steps_per_epoch, FEWEST_STEPS), MOST_STEPS)
 
-    def has_friction(self, num_coordinates: int) -> bool:
+    @property
+    def has_friction(self) -> bool:
         """
         Whether friction from the examples is possible: the model has one subsampled
-        plate, and not too many coordinates.
-
-        :param int num_coordinates: number of unconstrained coordinates.
+        plate.
         """
-        return len(self.potential.plates) == 1 and num_coordinates <= SMALL
+        return len(self.potential.plates) == 1
 
     def gradient(
         self,
@@ -126,6 +125,12 @@ class Binding(NamedTuple):
                 losses = relative_to_anchor(losses, anchor)
             return example_friction(losses, groups, displacement, temperature)
 
+        def slowed(groups, batch, displacement, temperature):
+            def parts(groups):
+                return potential.with_row_losses(layout.unpack(groups), batch, *data)
+
+            return slowed_gradient(parts, groups, displacement, temperature)
+
         several = len(plates) > 1
         size = next(iter(plates.values())).subsample_size
         return MinibatchGradient(
@@ -136,7 +141,8 @@ class Binding(NamedTuple):
             # smaller by this fraction; with several, every step is the mean of halves.
             1.0 if several else 2 * (size // 2) / size,
             several,
-            friction=friction if self.has_friction(layout.size) else None,
+            friction=friction if self.has_friction else None,
+            slowed=slowed if self.has_friction else None,
         )
 
 
