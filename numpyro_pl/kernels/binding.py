@@ -117,23 +117,9 @@ class Binding(NamedTuple):
         def mean_of_halves(groups, batch):
             return jax.tree.map(lambda a, b: 0.5 * (a + b), *halves(groups, batch))
 
-        def friction(groups, batch, displacement, temperature):
-            def losses(groups):
-                return potential.row_losses(layout.unpack(groups), batch, *data)
-
-            if anchor is not None:
-                losses = relative_to_anchor(losses, anchor)
-            return example_friction(losses, groups, displacement, temperature)
-
-        def slowed(groups, batch, displacement, temperature):
-            def parts(groups):
-                return potential.with_row_losses(layout.unpack(groups), batch, *data)
-
-            return slowed_gradient(parts, groups, displacement, temperature)
-
         several = len(plates) > 1
         size = next(iter(plates.values())).subsample_size
-        return MinibatchGradient(
+        minibatches = MinibatchGradient(
             potential.draw_indices,
             mean_of_halves if several else grad,
             halves,
@@ -141,9 +127,41 @@ class Binding(NamedTuple):
             # smaller by this fraction; with several, every step is the mean of halves.
             1.0 if several else 2 * (size // 2) / size,
             several,
-            friction=friction if self.has_friction else None,
-            slowed=slowed if self.has_friction else None,
         )
+        if not self.has_friction:
+            return minibatches
+        return self._with_friction(minibatches, data, layout, anchor)
+
+    def _with_friction(
+        self,
+        minibatches: MinibatchGradient,
+        data: Data,
+        layout: Layout | WhitenedLayout,
+        anchor: Anchor | None,
+    ) -> MinibatchGradient:
+        """Gradients that also know the friction from their examples."""
+        potential = self.potential
+
+        def parts_on(batch):
+            def energy_and_losses(groups):
+                return potential.with_row_losses(layout.unpack(groups), batch, *data)
+
+            if anchor is None:
+                return energy_and_losses
+            energy = anchored_potential(lambda z: energy_and_losses(z)[0], anchor)
+            losses = relative_to_anchor(lambda z: energy_and_losses(z)[1], anchor)
+            return lambda groups: (energy(groups), losses(groups))
+
+        def friction(groups, batch, displacement, temperature):
+            def losses(groups):
+                return parts_on(batch)(groups)[1]
+
+            return example_friction(losses, groups, displacement, temperature)
+
+        def slowed(groups, batch, displacement, temperature):
+            return slowed_gradient(parts_on(batch), groups, displacement, temperature)
+
+        return minibatches._replace(friction=friction, slowed=slowed)
 
 
 def bind_potential(potential_fn: Callable[[Tree], jax.Array]) -> Binding:

@@ -89,8 +89,8 @@ class MinibatchPotential:
         self, position: Tree, indices: Indices, args, kwargs
     ) -> tuple[jax.Array, jax.Array]:
         """
-        The potential on a minibatch, and the negative log likelihood of each of its rows
-        times `size / rows`: the rows sum to the data's part of the potential.
+        The potential on a minibatch, and the negative log likelihood of each of its
+        rows times `size / rows`: these sum to the data's part of the potential.
 
         :return: (scalar, array of shape (rows,)), in nats.
         """
