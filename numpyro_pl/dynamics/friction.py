@@ -81,22 +81,22 @@ def _weights(change: jax.Array, temperature) -> jax.Array:
 def limited(weights: jax.Array) -> jax.Array:
     r"""
     Weights of friction that are safe without knowing its force:
-    :math:`w_i / \sqrt{1 + 4 w_i^4}`, less their mean.
+    :math:`w_i / \sqrt{1 + w_i^4}`, less their mean.
 
-    Friction from a single row takes the share W out of a displacement along its
-    gradient, and the variance of its weight is W / 2. It adds energy where W is above
-    2, that is from a weight of about one on. No weight here is above a half, and that
-    of a row with a much larger one is nearly 0. Its noise is then left to the
-    thermostat, see :func:`numpyro_pl.warmup.control.with_remainder`. An odd function
-    of the displacement, as this is, does not bias the force.
+    Let friction from a single row turn a displacement along its gradient, in thermal
+    units, from z to (1 - W) z; its weight is then :math:`w = z \sqrt{W / 2}`. To first
+    order it adds energy where W is above 2. The weights here take it out up to W = 4,
+    and above that they add at most an eighth of what the noise of the row itself adds.
+    What strong rows heat is left to the thermostat, see
+    :func:`numpyro_pl.warmup.control.with_remainder`. The weights are odd functions of
+    the displacement, and so do not bias the force; and their sum is 0, so that data and
+    prior keep their own.
 
     :param weights: weights to first order, shape (rows,).
     """
-    square = jnp.square(weights)
+    fourth = jnp.square(jnp.square(weights))
     # Infinite weights come before a divergence, which is found at the end of the block.
-    bounded = jnp.where(
-        jnp.isfinite(square), weights / jnp.sqrt(1 + 4 * jnp.square(square)), 0.0
-    )
+    bounded = jnp.where(jnp.isfinite(fourth), weights / jnp.sqrt(1 + fourth), 0.0)
     return bounded - jnp.mean(bounded)
 
 
