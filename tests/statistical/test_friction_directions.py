@@ -98,7 +98,9 @@ def one_pass_temperatures(noise_fraction, temperature=1.0, factor=1.0, measured=
     x, y = jnp.asarray(data.x), jnp.asarray(data.y)
     mean = jnp.asarray(data.posterior_mean, jnp.float32)
     values, vectors = np.linalg.eigh(temperature * data.posterior_covariance)
-    dynamics = PseudoLangevinDynamics(noise_fraction, temperature=temperature)
+    dynamics = PseudoLangevinDynamics(
+        noise_fraction, temperature=temperature, max_frequency=0.5
+    )
     variance = jnp.var(ROWS * x * (y - x @ mean)[:, None], 0) / BATCH
     scales = dynamics.choose_scales(variance, jnp.zeros(COLUMNS))
 
