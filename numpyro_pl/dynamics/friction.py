@@ -33,7 +33,7 @@ import jax.numpy as jnp
 
 from numpyro_pl.trees.arithmetic import Tree, tree_dot
 
-__all__ = ["example_friction", "friction_share"]
+__all__ = ["example_friction", "friction_share", "limited", "slowed_gradient"]
 
 
 def example_friction(
@@ -55,11 +55,64 @@ def example_friction(
     """
     values, pull_back = jax.vjp(losses, position)
     change = jax.jvp(losses, (position,), (displacement,))[1]
-    num = values.shape[0] // strata
-    weight = 0.5 * num / ((num - 1) * temperature)
+    weights = _weights(change, temperature, strata)
+    return pull_back(weights.astype(values.dtype))[0]
+
+
+def slowed_gradient(
+    parts: Callable[[Tree], tuple[jax.Array, jax.Array]],
+    position: Tree,
+    displacement: Tree,
+    temperature: Any,
+    strata: int = 1,
+) -> Tree:
+    r"""
+    The gradient on a minibatch plus the force above, in one reverse pass: both are the
+    gradient of a sum of losses, in which each row has a weight. The force is not known
+    by itself, so that the weights are bounded in place of the share of the force, see
+    :func:`limited`.
+
+    :param parts: function of the position that returns the potential, a scalar, and
+        the losses of :func:`example_friction`.
+    :param position: the position.
+    :param displacement: displacement of the step before.
+    :param temperature: temperature of the target, a scalar.
+    :param int strata: number of strata that the rows come from, one after the other.
+    """
+    (energy, losses), push = jax.linearize(parts, position)
+    weights = limited(_weights(push(displacement)[1], temperature, strata))
+    pull_back = jax.linear_transpose(push, position)
+    return pull_back((jnp.ones_like(energy), weights.astype(losses.dtype)))[0]
+
+
+def _weights(change: jax.Array, temperature: Any, strata: int) -> jax.Array:
+    """Weights of the rows, from the change of the loss of each in the last step."""
+    num = change.shape[0] // strata
     change = change.reshape(strata, num)
     spread = (change - jnp.mean(change, 1, keepdims=True)).reshape(-1)
-    return pull_back((spread * weight).astype(values.dtype))[0]
+    return spread * (0.5 * num / ((num - 1) * temperature))
+
+
+def limited(weights: jax.Array) -> jax.Array:
+    r"""
+    Weights of friction that are safe without knowing its force:
+    :math:`w_i / \sqrt{1 + w_i^4}`, less their mean.
+
+    Let friction from a single row turn a displacement along its gradient, in thermal
+    units, from z to (1 - W) z; its weight is then :math:`w = z \sqrt{W / 2}`. To first
+    order it adds energy where W is above 2. The weights here take it out up to W = 4,
+    and above that they add at most an eighth of what the noise of the row itself adds.
+    What strong rows heat is left to the thermostat, see
+    :func:`numpyro_pl.warmup.control.with_remainder`. The weights are odd functions of
+    the displacement, and so do not bias the force; and their sum is 0, so that data and
+    prior keep their own.
+
+    :param weights: weights to first order, shape (rows,).
+    """
+    fourth = jnp.square(jnp.square(weights))
+    # Infinite weights come before a divergence, which is found at the end of the block.
+    bounded = jnp.where(jnp.isfinite(fourth), weights / jnp.sqrt(1 + fourth), 0.0)
+    return bounded - jnp.mean(bounded)
 
 
 def friction_share(displacement: Tree, force: Tree, rates: Tree) -> jax.Array:

@@ -49,6 +49,8 @@ class MinibatchGradient(NamedTuple):
     - **friction** - function (position, batch, displacement, temperature) -> force of
       the friction from the examples, see :mod:`numpyro_pl.dynamics.friction`; None
       without it.
+    - **slowed** - function of the same arguments -> the gradient plus such a force, in
+      the time of one gradient and a forward product.
     """
 
     draw_batches: Callable
@@ -58,6 +60,7 @@ class MinibatchGradient(NamedTuple):
     always_halves: bool = False
     batch_at: Callable = row
     friction: Callable | None = None
+    slowed: Callable | None = None
 
 
 class Phase(NamedTuple):
@@ -108,13 +111,22 @@ class _Steps(NamedTuple):
     increments: str
     measured_rate: jax.Array
     remainder: Any
+    measure_every: int
 
     def plain(self, t, phase: Phase) -> Phase:
         """Step t."""
         x, u, variance = phase
-        g = self.gradient.grad(x, self.gradient.batch_at(self.batches, t))
+        batch = self.gradient.batch_at(self.batches, t)
         # Recompute the noise's scale at each use: that costs no more than reading it.
         v = not_hoisted(variance, t)
+        if self._has_friction:
+            # Stronger, for the measured steps in between, which have none.
+            strength = self.measure_every / (self.measure_every - 1)
+            warmth = self.dynamics.temperature / strength
+            g = self.gradient.slowed(x, batch, u, warmth)
+            v = self._kept(v)
+        else:
+            g = self.gradient.grad(x, batch)
         x, u = self.dynamics.step(self._increments(t), x, u, g, self.scales, v)
         return Phase(x, u, variance)
 
@@ -148,11 +160,13 @@ class _Steps(NamedTuple):
         adds to the kinetic temperature.
         """
         x, u, variance = phase
-        friction = self.gradient.friction
-        if friction is None or not self.dynamics.uses_friction:
+        if not self._has_friction:
             return gradient, variance, 0.0
+        kept, excess = self._kept(variance), self._excess(variance)
+        if self.measure_every > 1:
+            return gradient, kept, excess
         batch = self.gradient.batch_at(self.batches, t)
-        force = friction(x, batch, u, self.dynamics.temperature)
+        force = self.gradient.friction(x, batch, u, self.dynamics.temperature)
         share = friction_share(u, force, self.scales)
         # Not a plain product: a force may be infinite where its share is zero.
         gradient = jax.tree.map(
@@ -160,10 +174,19 @@ class _Steps(NamedTuple):
             gradient,
             force,
         )
+        return gradient, kept, share * excess
+
+    @property
+    def _has_friction(self) -> bool:
+        return self.gradient.friction is not None and self.dynamics.uses_friction
+
+    def _kept(self, variance: Tree) -> Tree:
+        """The noise that the thermostat leaves out beside friction."""
         left = jnp.asarray(self.remainder)
-        kept = jax.tree.map(lambda v: left.astype(v.dtype) * v, variance)
-        excess = share * self.dynamics.friction_excess(self.scales, variance)
-        return gradient, kept, excess
+        return jax.tree.map(lambda v: left.astype(v.dtype) * v, variance)
+
+    def _excess(self, variance: Tree):
+        return self.dynamics.friction_excess(self.scales, variance)
 
     def _increments(self, t) -> Increments:
         return Increments(self.increments, self.rng_key, t * self.dynamics.num_streams)
@@ -203,7 +226,17 @@ def integrate(
     key_batch, key_step = random.split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
     rate = jnp.asarray(1.0 - (1.0 - variance_rate) ** measure_every)
-    steps = _Steps(key_step, dynamics, gradient, batches, scales, kind, rate, remainder)
+    steps = _Steps(
+        key_step,
+        dynamics,
+        gradient,
+        batches,
+        scales,
+        kind,
+        rate,
+        remainder,
+        measure_every,
+    )
 
     def block(j, carry):
         phase, total = carry

@@ -15,7 +15,7 @@ import jax
 from jax import random
 from numpyro.infer.initialization import init_to_uniform
 
-from numpyro_pl.dynamics.friction import example_friction
+from numpyro_pl.dynamics.friction import example_friction, slowed_gradient
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers
@@ -29,7 +29,7 @@ from numpyro_pl.model.potential import Data, MinibatchPotential, PlainPotential
 from numpyro_pl.model.sharding import Shards
 from numpyro_pl.model.sites import ModelSites, inspect_sites
 from numpyro_pl.model.split_model import split_model
-from numpyro_pl.trees.arithmetic import SMALL, Tree, is_large, row
+from numpyro_pl.trees.arithmetic import Tree, is_large, row
 from numpyro_pl.trees.ordering import computed_after
 
 __all__ = ["Binding", "bind_model", "bind_potential"]
@@ -67,14 +67,13 @@ class Binding(NamedTuple):
             return FULL_BATCH_STEPS
         return min(max(plates.steps_per_epoch, FEWEST_STEPS), MOST_STEPS)
 
-    def has_friction(self, num_coordinates: int) -> bool:
+    @property
+    def has_friction(self) -> bool:
         """
         Whether friction from the examples is possible: the model has one subsampled
-        plate, and not too many coordinates.
-
-        :param int num_coordinates: number of unconstrained coordinates.
+        plate.
         """
-        return len(self.potential.plates) == 1 and num_coordinates <= SMALL
+        return len(self.potential.plates) == 1
 
     def gradient(
         self,
@@ -120,19 +119,9 @@ class Binding(NamedTuple):
         def mean_of_halves(groups, batch):
             return jax.tree.map(lambda a, b: 0.5 * (a + b), *halves(groups, batch))
 
-        def friction(groups, batch, displacement, temperature):
-            def losses(groups):
-                return potential.row_losses(layout.unpack(groups), batch, *data)
-
-            if anchor is not None:
-                losses = relative_to_anchor(losses, anchor)
-            return example_friction(
-                losses, groups, displacement, temperature, plate.strata
-            )
-
         several = len(plates) > 1
         plate = next(iter(plates.values()))
-        return MinibatchGradient(
+        minibatches = MinibatchGradient(
             potential.draw_indices,
             mean_of_halves if several else grad,
             halves,
@@ -140,8 +129,43 @@ class Binding(NamedTuple):
             # smaller by this fraction; with several, every step is the mean of halves.
             1.0 if several else plate.halved,
             several,
-            friction=friction if self.has_friction(layout.size) else None,
         )
+        if not self.has_friction:
+            return minibatches
+        return self._with_friction(minibatches, data, layout, anchor)
+
+    def _with_friction(
+        self,
+        minibatches: MinibatchGradient,
+        data: Data,
+        layout: Layout | WhitenedLayout,
+        anchor: Anchor | None,
+    ) -> MinibatchGradient:
+        """Gradients that also know the friction from their examples."""
+        potential = self.potential
+        strata = next(iter(potential.plates.values())).strata
+
+        def parts_on(batch):
+            def energy_and_losses(groups):
+                return potential.with_row_losses(layout.unpack(groups), batch, *data)
+
+            if anchor is None:
+                return energy_and_losses
+            energy = anchored_potential(lambda z: energy_and_losses(z)[0], anchor)
+            losses = relative_to_anchor(lambda z: energy_and_losses(z)[1], anchor)
+            return lambda groups: (energy(groups), losses(groups))
+
+        def friction(groups, batch, displacement, temperature):
+            def losses(groups):
+                return parts_on(batch)(groups)[1]
+
+            return example_friction(losses, groups, displacement, temperature, strata)
+
+        def slowed(groups, batch, displacement, temperature):
+            parts = parts_on(batch)
+            return slowed_gradient(parts, groups, displacement, temperature, strata)
+
+        return minibatches._replace(friction=friction, slowed=slowed)
 
 
 def bind_potential(potential_fn: Callable[[Tree], jax.Array]) -> Binding:

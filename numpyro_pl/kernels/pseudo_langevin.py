@@ -127,7 +127,7 @@ class PseudoLangevin(LangevinKernel):
 
     def _dynamics(self, binding, num_coordinates):
         dynamics = self.dynamics
-        balanced = dynamics.uses_friction and binding.has_friction(num_coordinates)
+        balanced = dynamics.uses_friction and binding.has_friction
         if dynamics.noise_fraction is None:
             fraction = BALANCED_NOISE if balanced else UNBALANCED_NOISE
             dynamics = replace(dynamics, noise_fraction=fraction)

@@ -93,12 +93,14 @@ class MinibatchPotential:
         """Sizes of the plates whose rows are split over devices."""
         return {n: p.size for n, p in self.plates.items() if p.is_split}
 
-    def row_losses(self, position: Tree, indices: Indices, args, kwargs) -> jax.Array:
+    def with_row_losses(
+        self, position: Tree, indices: Indices, args, kwargs
+    ) -> tuple[jax.Array, jax.Array]:
         """
-        Negative log likelihood of each row of a minibatch times `size / rows`: the rows
-        sum to the data's part of the potential.
+        The potential on a minibatch, and the negative log likelihood of each of its
+        rows times `size / rows`: these sum to the data's part of the potential.
 
-        :return: array of shape (rows,), in nats.
+        :return: (scalar, array of shape (rows,)), in nats.
         """
         ((plate, rows),) = indices.items()
 
@@ -107,7 +109,11 @@ class MinibatchPotential:
 
         # The potential is linear in the weights.
         dtype = jnp.result_type(*jax.tree.leaves(position))
-        return jax.grad(energy)(jnp.ones(rows.shape, dtype))
+        return jax.value_and_grad(energy)(jnp.ones(rows.shape, dtype))
+
+    def row_losses(self, position: Tree, indices: Indices, args, kwargs) -> jax.Array:
+        """The second of :meth:`with_row_losses`."""
+        return self.with_row_losses(position, indices, args, kwargs)[1]
 
     def draw_indices(self, rng_key, num: int) -> dict[str, jax.Array]:
         """

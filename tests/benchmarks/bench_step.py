@@ -3,6 +3,9 @@ Cost and memory of one integrator step on the network 100-1000-900-10 (1,010,910
 parameters), B = 128: ratios to a bare jitted minibatch gradient of the same run.
 
     python tests/benchmarks/bench_step.py [--increments signs] [--widths 1000 900]
+
+With `--friction` instead a step with friction from the examples against one without it
+(102,230 parameters: `--widths 300 220`; 1,564: `--widths 14 5`).
 """
 
 import argparse
@@ -87,11 +90,6 @@ def measure(widths=WIDTHS, increments: str = "auto", rounds: int = 3) -> dict:
         bare.append(np.median(milliseconds(grad, state.z, rows, repeats=20)))
         step.append(np.median(milliseconds(sample, state, repeats=3)) / STEPS)
         ratios.append(step[-1] / bare[-1])
-    donated = jax.jit(lambda s: kernel.sample(s, (x, y), {}), donate_argnums=0)
-    memory = donated.lower(state).compile().memory_analysis()
-    # What a loop over draws holds: the state, updated in place, and the temporaries.
-    held = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    held += memory.output_size_in_bytes - memory.alias_size_in_bytes
     return {
         "device": jax.devices()[0].platform,
         "parameters": size,
@@ -101,7 +99,54 @@ def measure(widths=WIDTHS, increments: str = "auto", rounds: int = 3) -> dict:
         "ratio": float(np.median(ratios)),
         "ratio_range": [float(min(ratios)), float(max(ratios))],
         "steps_per_second": float(1e3 / np.median(step)),
-        "memory": held / (4 * size),
+        "memory": memory_of(kernel, state, (x, y)),
+    }
+
+
+def memory_of(kernel, state, data) -> float:
+    """
+    What a loop over draws holds, in units of the parameters: the state, updated in
+    place, and the temporaries.
+    """
+    donated = jax.jit(lambda s: kernel.sample(s, data, {}), donate_argnums=0)
+    memory = donated.lower(state).compile().memory_analysis()
+    held = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    held += memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return held / sum(v.nbytes for v in state.z.values())
+
+
+def measure_friction(widths=WIDTHS, rounds: int = 5, memory: bool = True) -> dict:
+    """
+    A step with friction from the examples against one without it, in turns.
+
+    :param memory: whether the memory is measured, which compiles both again.
+    :return: `ratio` and `ratio_range`, `parameters`, and `memory` with and without.
+    """
+    data, model = make_data(), make_model(widths)
+    runs, held = [], []
+    for friction in (True, False):
+        kernel = PseudoLangevin(
+            model,
+            num_steps=STEPS,
+            full_potential=False,
+            example_friction=friction,
+            noise_fraction=0.05,
+        )
+        state = kernel.init(jax.random.key(1), 0, None, data, {})
+        if memory:
+            held.append(memory_of(kernel, state, data))
+        step = jax.jit(lambda s, kernel=kernel: kernel.sample(s, data, {}))
+        # The first draw sets the scales.
+        runs.append((step, step(state)))
+    ratios = []
+    for _ in range(rounds):
+        slow, fast = (np.median(milliseconds(*run, repeats=3)) for run in runs)
+        ratios.append(slow / fast)
+    return {
+        "parameters": sum(v.size for v in state.z.values()),
+        "ratio": float(np.median(ratios)),
+        "ratio_range": [float(min(ratios)), float(max(ratios))],
+        "memory": held,
     }
 
 
@@ -110,7 +155,11 @@ def main():
     parser.add_argument("--increments", default="auto")
     parser.add_argument("--widths", type=int, nargs=2, default=WIDTHS)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--friction", action="store_true")
     options = parser.parse_args()
+    if options.friction:
+        print(measure_friction(options.widths, options.rounds))
+        return
     one = measure(options.widths, options.increments, options.rounds)
     print(f"{one['device']}, jax {jax.__version__}, {one['parameters']:,} parameters")
     print(f"bare gradient {one['gradient_ms']:.2f} ms, step {one['step_ms']:.2f} ms")

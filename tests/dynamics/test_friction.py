@@ -16,7 +16,12 @@ from numpyro_pl.dynamics import (
     Trajectory,
     integrate,
 )
-from numpyro_pl.dynamics.friction import example_friction, friction_share
+from numpyro_pl.dynamics.friction import (
+    example_friction,
+    friction_share,
+    limited,
+    slowed_gradient,
+)
 
 ROWS, BATCH = 40, 8
 X = random.normal(random.key(0), (ROWS, 3)) * jnp.array([1.0, 2.0, 0.5])
@@ -84,6 +89,79 @@ def test_it_takes_energy_out_whatever_its_strength(strength):
 def test_no_share_of_a_force_that_does_not_exist(value):
     u, rates = jnp.ones(3), jnp.ones(3)
     assert float(friction_share(u, jnp.full(3, value), rates)) == 0.0
+
+
+def parts(position, rows):
+    """Potential on a minibatch with a prior, and the losses."""
+    each = losses(position, rows)
+    return each.sum() + 0.5 * jnp.sum(position["w"] ** 2), each
+
+
+POSITION = {"w": jnp.array([0.3, -0.2, 0.1])}
+ON_ROWS = jnp.arange(BATCH)
+
+
+def slowed(displacement, temperature=1.0):
+    return slowed_gradient(
+        lambda z: parts(z, ON_ROWS), POSITION, {"w": displacement}, temperature
+    )["w"]
+
+
+PLAIN = jax.grad(lambda z: parts(z, ON_ROWS)[0])(POSITION)["w"]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 4.0])
+def test_one_reverse_pass_gives_gradient_and_force(temperature):
+    u = 1e-3 * jnp.array([0.01, -0.03, 0.02])
+    force = example_friction(
+        lambda z: losses(z, ON_ROWS), POSITION, {"w": u}, temperature
+    )["w"]
+    found = slowed(1e3 * u, temperature) - PLAIN
+    # Weights are below 0.05 here, and limited by less than 1e-5.
+    np.testing.assert_allclose(found, 1e3 * force, rtol=1e-3)
+    assert float(jnp.max(jnp.abs(force))) > 0
+
+
+def test_without_a_displacement_the_gradient_is_unbiased():
+    np.testing.assert_allclose(slowed(jnp.zeros(3)), PLAIN, rtol=1e-6)
+
+
+def test_opposite_displacements_bias_nothing():
+    """However strong: the weights are odd."""
+    u = jnp.array([1.0, -3.0, 2.0])
+    mean = 0.5 * (slowed(u) + slowed(-u))
+    np.testing.assert_allclose(mean, PLAIN, rtol=1e-4)
+    assert float(jnp.max(jnp.abs(slowed(u) - PLAIN))) > 1
+
+
+@pytest.mark.parametrize("strength", [1e-2, 1.0, 1e2, 1e8, jnp.inf])
+def test_limited_weights(strength):
+    """At most one, small ones unchanged, strong ones nearly none; without a mean."""
+    first_order = strength * jnp.array([1.0, -1.0, 0.5, -0.5])
+    weights = np.asarray(limited(first_order))
+    assert abs(weights).max() < 1
+    assert weights.sum() == pytest.approx(0, abs=1e-6)
+    if strength < 0.1:
+        np.testing.assert_allclose(weights, first_order, rtol=1e-6)
+    if strength > 10:
+        assert abs(weights).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("strength", "most"), [(0.1, -0.9), (1.0, -0.35), (4.0, 0.0), (30.0, 0.125)]
+)
+def test_energy_from_friction_of_one_row(strength, most):
+    """
+    One row has all of the noise. The mean change of the energy of thermal displacements
+    along its gradient, relative to what its noise adds; to first order it is `strength
+    / 2 - 1`. Standard errors are below 0.02.
+    """
+    z = np.random.default_rng(0).normal(size=20_000)
+    first_order = jnp.asarray(z * (strength / 2) ** 0.5)
+    # Beside a row whose gradient is the opposite, the mean of the weights is 0.
+    weights = jax.vmap(limited)(jnp.stack([first_order, -first_order], 1))[:, 0]
+    after = z - (2 * strength) ** 0.5 * np.asarray(weights)
+    assert (after**2 - z**2).mean() / (2 * strength) < most + 0.02
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,22 @@ of the posterior, which are exactly T.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import random
 from numpyro.infer import MCMC
 from shared_models import linear_model
 
 from numpyro_pl import PseudoLangevin, datasets
+from numpyro_pl.dynamics import (
+    MinibatchGradient,
+    Phase,
+    PseudoLangevinDynamics,
+    Trajectory,
+    integrate,
+)
+from numpyro_pl.dynamics.friction import slowed_gradient
 
 pytestmark = pytest.mark.statistical
 
@@ -71,3 +81,87 @@ def test_without_friction_one_direction_is_hot_and_the_others_are_cold():
     mean, _ = eigenvector_temperatures(0.5, False)
     assert mean.max() > 2
     assert np.sort(mean)[-2] < 0.75
+
+
+ROWS, COLUMNS, BATCH = 10_000, 5, 100
+
+
+def one_pass_temperatures(noise_fraction, temperature=1.0, factor=1.0, measured=8):
+    """
+    The same of the dynamics alone, as in models of more than 20,000 coordinates:
+    gradient and friction in one reverse pass, in all steps but the measured ones.
+
+    :param factor: the friction is multiplied by this; 0 for none, and a thermostat that
+        leaves out the diagonal of the noise.
+    """
+    data = datasets.linear_regression(0, ROWS, COLUMNS, correlation=0.9)
+    x, y = jnp.asarray(data.x), jnp.asarray(data.y)
+    mean = jnp.asarray(data.posterior_mean, jnp.float32)
+    values, vectors = np.linalg.eigh(temperature * data.posterior_covariance)
+    dynamics = PseudoLangevinDynamics(
+        noise_fraction, temperature=temperature, max_frequency=0.5
+    )
+    variance = jnp.var(ROWS * x * (y - x @ mean)[:, None], 0) / BATCH
+    scales = dynamics.choose_scales(variance, jnp.zeros(COLUMNS))
+
+    def parts(w, rows):
+        scaled = (ROWS / rows.shape[0]) * 0.5 * (y[rows] - x[rows] @ w) ** 2
+        return scaled.sum() + 0.5 * jnp.sum(w**2), scaled
+
+    def gradient(w, rows):
+        return jax.grad(lambda w: parts(w, rows)[0])(w)
+
+    def slowed(w, rows, u, temperature):
+        if factor == 0:
+            return gradient(w, rows)
+        return slowed_gradient(lambda w: parts(w, rows), w, u, temperature / factor)
+
+    minibatches = MinibatchGradient(
+        lambda key, num: random.randint(key, (num, BATCH), 0, ROWS),
+        gradient,
+        lambda w, rows: tuple(gradient(w, half) for half in rows.reshape(2, -1)),
+        friction=lambda *_: pytest.fail("this is of the measured steps alone"),
+        slowed=slowed,
+    )
+    plan = Trajectory(40, measured, 0.0, remainder=float(factor == 0))
+
+    def chain(key):
+        def draw(phase, key):
+            phase, _ = integrate(key, dynamics, minibatches, phase, scales, plan)
+            return phase, ((phase.position - mean) @ vectors) ** 2
+
+        start, speed, steps = random.split(key, 3)
+        sd = jnp.asarray(vectors * np.sqrt(values), jnp.float32)
+        warm = jnp.sqrt(2 * temperature * scales / (1 + dynamics.kept_momentum))
+        phase = Phase(
+            mean + sd @ random.normal(start, (COLUMNS,)),
+            warm * random.normal(speed, (COLUMNS,)),
+            variance,
+        )
+        squares = jax.lax.scan(draw, phase, random.split(steps, 500))[1]
+        return squares.mean(0) / values
+
+    each = np.asarray(jax.jit(jax.vmap(chain))(random.split(random.key(0), CHAINS)))
+    mean, error = each.mean(0), each.std(0) / CHAINS**0.5
+    print("temperatures", mean.round(3), "errors", error.round(3))
+    return mean, error
+
+
+@pytest.mark.parametrize(
+    ("noise_fraction", "temperature"), [(0.2, 1.0), (0.5, 1.0), (0.5, 4.0), (1.0, 1.0)]
+)
+def test_one_reverse_pass_is_enough(noise_fraction, temperature):
+    """As above; with half and twice the friction one direction is off by 0.3."""
+    mean, error = one_pass_temperatures(noise_fraction, temperature)
+    assert (error < 0.08).all()
+    np.testing.assert_array_less(np.abs(mean - 1), 3.5 * error + 0.03)
+
+
+@pytest.mark.parametrize(
+    ("factor", "least", "most"), [(0.5, 1.3, 2.0), (2.0, 0.4, 0.8), (0.0, 2.0, 4.0)]
+)
+def test_another_friction_is_seen(factor, least, most):
+    """Along the direction of the noise; the check above fails by far."""
+    mean, _ = one_pass_temperatures(0.5, factor=factor)
+    noisy = mean[np.argmax(np.abs(mean - 1))]
+    assert least < noisy < most
