@@ -18,7 +18,7 @@ from numpyro.infer.initialization import init_to_uniform
 from numpyro_pl.dynamics.friction import example_friction
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
-from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers
+from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers, on_device
 from numpyro_pl.model.control_variate import (
     Anchor,
     anchored_potential,
@@ -27,6 +27,7 @@ from numpyro_pl.model.control_variate import (
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import Data, MinibatchPotential, PlainPotential
 from numpyro_pl.model.sites import ModelSites, inspect_sites
+from numpyro_pl.model.streams import streams_in, with_rows
 from numpyro_pl.trees.arithmetic import SMALL, Tree, is_large, row
 from numpyro_pl.trees.ordering import computed_after
 
@@ -74,6 +75,13 @@ class Binding(NamedTuple):
         """
         return len(self.potential.plates) == 1 and num_coordinates <= SMALL
 
+    def _reading(self, data: Data) -> Callable | None:
+        """What reads the rows of minibatches, if any are to be read."""
+        if not streams_in(data):
+            return None
+        sizes = {name: plate.size for name, plate in self.potential.plates.items()}
+        return lambda batches, after: with_rows(sizes, batches, after, data)
+
     def gradient(
         self,
         data: Data,
@@ -95,8 +103,7 @@ class Binding(NamedTuple):
             def at(groups):
                 return potential(layout.unpack(groups), rows, *data)
 
-            at = at if anchor is None else anchored_potential(at, anchor)
-            return at(groups)
+            return (at if anchor is None else anchored_potential(at, anchor))(groups)
 
         grad = jax.grad(energy)
         if not isinstance(potential, MinibatchPotential) or not plates:
@@ -137,6 +144,7 @@ class Binding(NamedTuple):
             1.0 if several else 2 * (size // 2) / size,
             several,
             friction=friction if self.has_friction(layout.size) else None,
+            with_rows=self._reading(data),
         )
 
 
@@ -157,7 +165,7 @@ def bind_model(model: Callable, data: Data) -> Binding:
     :param data: its arguments.
     :raises ValueError: for a model or data that cannot be sampled by minibatches.
     """
-    args, kwargs = data
+    args, kwargs = data = on_device(data)
     plates = PlateSizes.of(model, *args, **kwargs)
     sites = inspect_sites(model, plates, args, kwargs)
     potential = MinibatchPotential(model, plates)

@@ -20,6 +20,8 @@ from jax import random
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
+from numpyro_pl.model.streams import ROWS, Streamed, rows_at_hand, streams_in
+
 __all__ = [
     "INDICES_KWARG",
     "FullDataModel",
@@ -39,7 +41,9 @@ __all__ = [
 INDICES_KWARG = "_numpyro_pl_indices"
 """Reserved model keyword through which plate indices travel."""
 
-Indices = Mapping[str, jax.Array]
+Indices = Mapping[str, Any]
+"""Index arrays by plate name, and rows that were read already, if any: see
+:func:`~numpyro_pl.model.streams.with_rows`."""
 
 
 class _SetPlates(primitives.Messenger):
@@ -51,9 +55,12 @@ class _SetPlates(primitives.Messenger):
 
     def __init__(self, fn=None, indices: Indices | None = None):
         self.indices = {} if indices is None else indices
+        self._opened: dict[str, tuple[int, jax.Array]] = {}
         super().__init__(fn)
 
     def process_message(self, msg):
+        if msg["type"] == "subsample" and isinstance(msg["value"], Streamed):
+            self._take_rows(msg)
         if msg["type"] != "plate":
             return
         size, subsample_size = msg["args"]
@@ -65,6 +72,23 @@ class _SetPlates(primitives.Messenger):
             return
         msg["args"] = (size, indices.shape[0])
         msg["value"] = indices
+        self._opened[msg["name"]] = (size, indices)
+
+    def _take_rows(self, msg):
+        """Subsample a stream: plates themselves know arrays only."""
+        stream = msg["value"]
+        fits = [rows for size, rows in self._opened.values() if size == len(stream)]
+        event_dim = msg["kwargs"]["event_dim"]
+        if len(fits) != 1 or stream.ndim - event_dim != 1:
+            raise ValueError(
+                f"numpyro.subsample({stream!r}, event_dim={event_dim}) does not say "
+                "which rows to take: it needs one subsampled plate of that size and "
+                f"event_dim={stream.ndim - 1}. Index the stream by the plate's "
+                "indices instead: `with numpyro.plate(...) as ind: x[ind]`."
+            )
+        msg["value"] = stream[fits[0]]
+        # The plate then leaves it as it is.
+        msg["kwargs"] = {**msg["kwargs"], "event_dim": None}
 
 
 class _RecordPlates(primitives.Messenger):
@@ -176,8 +200,11 @@ class IndexedModel:
 
     def __call__(self, *args, **kwargs):
         """Run the model on the rows that the reserved keyword names."""
-        indices = kwargs.pop(INDICES_KWARG, None)
-        with _SetPlates(indices=indices):
+        indices = dict(kwargs.pop(INDICES_KWARG, None) or {})
+        read = indices.pop(ROWS, {})
+        streams = streams_in((args, kwargs)) if read else []
+        known = [(indices[plate], rows) for plate, rows in read.items()]
+        with _SetPlates(indices=indices), rows_at_hand(streams, known):
             return self.model(*args, **kwargs)
 
 

@@ -92,7 +92,8 @@ class MinibatchPotential:
 
         :return: array of shape (rows,), in nats.
         """
-        ((plate, rows),) = indices.items()
+        (plate,) = self.plates
+        rows = indices[plate]
 
         def energy(weights):
             with weigh_rows(plate, weights):
@@ -120,17 +121,19 @@ class MinibatchPotential:
             for end, (name, p) in zip(ends, plates, strict=True)
         }
 
-    def halves(self, indices: Indices) -> dict[str, jax.Array]:
+    def halves(self, indices: Indices) -> Indices:
         """
         Split a minibatch in two independent halves (an odd last row is left out).
 
         :param indices: dict of index arrays of shape (subsample_size,).
         :return: dict of index arrays of shape (2, subsample_size // 2).
         """
-        return {
-            name: rows[: 2 * (rows.shape[0] // 2)].reshape(2, -1)
-            for name, rows in indices.items()
-        }
+
+        def split(rows):
+            half = rows.shape[0] // 2
+            return rows[: 2 * half].reshape(2, half, *rows.shape[1:])
+
+        return jax.tree.map(split, dict(indices))
 
     def full(self, position: Tree, args, kwargs):
         """
@@ -153,11 +156,13 @@ class MinibatchPotential:
             lambda indices: fn(position, indices, args, kwargs), is_large(position)
         )
 
-    def estimate(self, rng_key, position: Tree, args, kwargs):
-        """Unbiased estimate of the potential from one fresh minibatch."""
+    def estimate(self, rng_key, position: Tree, args, kwargs, num: int = 1):
+        """Unbiased estimate of the potential from `num` fresh minibatches."""
         if not self.plates:
             return self.full(position, args, kwargs)
-        return self(position, row(self.draw_indices(rng_key, 1), 0), args, kwargs)
+        batches = self.draw_indices(rng_key, num)
+        total = sum_of(lambda i: self(position, row(batches, i), args, kwargs), num)
+        return total / num
 
     def mean_over_data(self, fn: Callable[[Indices | None], Tree], large: bool) -> Tree:
         """
@@ -264,7 +269,7 @@ class PlainPotential:
         """The potential and its gradient."""
         return jax.value_and_grad(self._potential_fn)(position)
 
-    def estimate(self, rng_key, position: Tree, args, kwargs):
+    def estimate(self, rng_key, position: Tree, args, kwargs, num: int = 1):
         """The potential: there is no minibatch to estimate it from."""
         return self._potential_fn(position)
 
