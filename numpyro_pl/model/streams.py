@@ -31,9 +31,9 @@ _at_hand: ContextVar[Mapping[int, tuple[Any, jax.Array]]] = ContextVar(
 
 class Streamed:
     """
-    Rows that stay where they are until a minibatch needs them. Made by
-    :func:`~numpyro_pl.store.streamed`; a model indexes it by the indices of a plate, or passes it to
-    `numpyro.subsample`.
+    Rows that stay where they are until a minibatch needs them, made by
+    :func:`~numpyro_pl.store.streamed`. A model indexes it by the indices of a plate, or
+    passes it to `numpyro.subsample`.
 
     :param RowReader reader: what reads the rows.
     """
