@@ -24,7 +24,7 @@ from numpyro_pl.kernels.ready_made import (
     MultilayerLangevin,
 )
 from numpyro_pl.optim import find_map, init_to_map, random_scaled_sgdm
-from numpyro_pl.store import predict, sample_to_store
+from numpyro_pl.store import predict, sample_to_store, streamed
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,7 @@ __all__ = [
     "random_scaled_sgdm",
     "sample_to_store",
     "store",
+    "streamed",
     "temperature_sweep",
 ]
 

@@ -4,12 +4,12 @@
 """
 Many integrator steps as one compiled loop: what happens between two draws.
 
-Pure functions of arrays. There are two gradient functions: the plain one, and one for
-the two halves of a minibatch, whose difference gives the noise variance without an
-extra gradient.
+There are two gradient functions: the plain one, and one for the two halves of a
+minibatch, whose difference gives the noise variance without an extra gradient.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +32,11 @@ __all__ = [
 ]
 
 
+READ_STEPS = 16
+"""Steps whose data is read at once, if it has to be read, rounded up to whole
+measurements."""
+
+
 class MinibatchGradient(NamedTuple):
     """
     The gradient of a potential on minibatches.
@@ -51,6 +56,9 @@ class MinibatchGradient(NamedTuple):
       without it.
     - **slowed** - function of the same arguments -> the gradient plus such a force, in
       the time of one gradient and a forward product.
+    - **with_rows** - function (batches, batches after them) -> batches with their data,
+      for data that has to be read: called for some steps at a time. None where the
+      batches are all that is needed.
     """
 
     draw_batches: Callable
@@ -61,6 +69,7 @@ class MinibatchGradient(NamedTuple):
     batch_at: Callable = row
     friction: Callable | None = None
     slowed: Callable | None = None
+    with_rows: Callable | None = None
 
 
 class Phase(NamedTuple):
@@ -112,11 +121,24 @@ class _Steps(NamedTuple):
     measured_rate: jax.Array
     remainder: Any
     measure_every: int
+    first: Any = 0
+
+    def reading(self, first, num: int) -> "_Steps":
+        """The steps with the data of `num` minibatches from `first` on."""
+        assert self.gradient.with_rows is not None
+        last = jax.tree.leaves(self.batches)[0].shape[0] - 1
+
+        def batches_from(t):
+            return row(self.batches, jnp.minimum(t + jnp.arange(num), last))
+
+        after = batches_from(first + num)
+        batches = self.gradient.with_rows(batches_from(first), after)
+        return self._replace(batches=batches, first=first)
 
     def plain(self, t, phase: Phase) -> Phase:
         """Step t."""
         x, u, variance = phase
-        batch = self.gradient.batch_at(self.batches, t)
+        batch = self._batch(t)
         # Recompute the noise's scale at each use: that costs no more than reading it.
         v = not_hoisted(variance, t)
         if self._has_friction:
@@ -165,7 +187,7 @@ class _Steps(NamedTuple):
         kept, excess = self._kept(variance), self._excess(variance)
         if self.measure_every > 1:
             return gradient, kept, excess
-        batch = self.gradient.batch_at(self.batches, t)
+        batch = self._batch(t)
         force = self.gradient.friction(x, batch, u, self.dynamics.temperature)
         share = friction_share(u, force, self.scales)
         # Not a plain product: a force may be infinite where its share is zero.
@@ -191,8 +213,11 @@ class _Steps(NamedTuple):
     def _increments(self, t) -> Increments:
         return Increments(self.increments, self.rng_key, t * self.dynamics.num_streams)
 
+    def _batch(self, t) -> Any:
+        return self.gradient.batch_at(self.batches, t - self.first)
+
     def _halves(self, x, t) -> tuple:
-        batch = self.gradient.batch_at(self.batches, t)
+        batch = self._batch(t)
         if self.gradient.halves is None:
             return (self.gradient.grad(x, batch),)
         return self.gradient.halves(x, batch)
@@ -223,6 +248,7 @@ def integrate(
     """
     num_steps, measure_every, variance_rate, kind, taken, remainder = trajectory
     taken = num_steps if taken is None else taken
+    num_blocks, at_once = -(-taken // measure_every), -(-READ_STEPS // measure_every)
     key_batch, key_step = random.split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
     rate = jnp.asarray(1.0 - (1.0 - variance_rate) ** measure_every)
@@ -238,22 +264,29 @@ def integrate(
         measure_every,
     )
 
-    def block(j, carry):
+    def block(here, j, carry):
         phase, total = carry
         first = j * measure_every
-        phase, temperature = steps.measured(first, phase)
+        phase, temperature = here.measured(first, phase)
         if measure_every > 1:
             stop = jnp.minimum(first + measure_every, taken)
-            phase = lax.fori_loop(first + 1, stop, steps.plain, phase)
+            phase = lax.fori_loop(first + 1, stop, here.plain, phase)
         return phase, total + temperature
+
+    def read_and_advance(j, carry):
+        here = steps.reading(j * at_once * measure_every, at_once * measure_every)
+        stop = jnp.minimum((j + 1) * at_once, num_blocks)
+        return lax.fori_loop(j * at_once, stop, partial(block, here), carry)
 
     position = dynamics.resume(start.position, start.momentum)
     dtype = jnp.result_type(*jax.tree.leaves(position))
     zero = jnp.zeros(jnp.shape(dynamics.temperature), dtype)
-    num_blocks = -(-taken // measure_every)
-    end, total = lax.fori_loop(
-        0, num_blocks, block, (start._replace(position=position), zero)
-    )
+    carry = start._replace(position=position), zero
+    if gradient.with_rows is None:
+        end, total = lax.fori_loop(0, num_blocks, partial(block, steps), carry)
+    else:
+        num = -(-num_blocks // at_once)
+        end, total = lax.fori_loop(0, num, read_and_advance, carry)
     draw = dynamics.read(end.position, end.momentum)
     return end._replace(position=draw), total / jnp.maximum(num_blocks, 1)
 

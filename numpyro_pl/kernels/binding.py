@@ -18,17 +18,19 @@ from numpyro.infer.initialization import init_to_uniform
 from numpyro_pl.dynamics.friction import example_friction, slowed_gradient
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
-from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers
+from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers, on_device
 from numpyro_pl.model.control_variate import (
     Anchor,
     anchored_potential,
     relative_to_anchor,
 )
+from numpyro_pl.model.handlers import Rows
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import Data, MinibatchPotential, PlainPotential
 from numpyro_pl.model.sharding import Shards
 from numpyro_pl.model.sites import ModelSites, inspect_sites
 from numpyro_pl.model.split_model import split_model
+from numpyro_pl.model.streams import read_rows, streams_in
 from numpyro_pl.trees.arithmetic import Tree, is_large, row
 from numpyro_pl.trees.ordering import computed_after
 
@@ -75,6 +77,18 @@ class Binding(NamedTuple):
         """
         return len(self.potential.plates) == 1
 
+    def _reading(self, data: Data) -> Callable | None:
+        """What reads the rows of minibatches, if any are to be read."""
+        if not streams_in(data):
+            return None
+        sizes = {name: plate.size for name, plate in self.potential.plates.items()}
+
+        def with_rows(batches, after):
+            read = read_rows(sizes, batches, after, data)
+            return {name: Rows(batches[name], read=read[name]) for name in sizes}
+
+        return with_rows
+
     def gradient(
         self,
         data: Data,
@@ -96,8 +110,7 @@ class Binding(NamedTuple):
             def at(groups):
                 return potential(layout.unpack(groups), rows, *data)
 
-            at = at if anchor is None else anchored_potential(at, anchor)
-            return at(groups)
+            return (at if anchor is None else anchored_potential(at, anchor))(groups)
 
         grad = jax.grad(energy)
         if not isinstance(potential, MinibatchPotential) or not plates:
@@ -129,6 +142,7 @@ class Binding(NamedTuple):
             # smaller by this fraction; with several, every step is the mean of halves.
             1.0 if several else plate.halved,
             several,
+            with_rows=self._reading(data),
         )
         if not self.has_friction:
             return minibatches
@@ -191,7 +205,7 @@ def bind_model(model: Callable, data: Data, shards: Shards | None = None) -> Bin
         if shards is not None:
             potential = MinibatchPotential(model, plates, shards)
             return Binding(potential, sites, ArgumentPrograms())
-    args, kwargs = data
+    args, kwargs = data = on_device(data)
     plates = PlateSizes.of(model, *args, **kwargs)
     sites = inspect_sites(model, plates, args, kwargs)
     potential = MinibatchPotential(model, plates)

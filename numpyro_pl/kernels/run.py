@@ -19,6 +19,7 @@ from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.model.control_variate import Anchor, anchored_potential
 from numpyro_pl.model.potential import Data, MinibatchPotential
+from numpyro_pl.model.streams import streams_in
 from numpyro_pl.warmup.frame import (
     Frame,
     FrameSettings,
@@ -37,6 +38,13 @@ FEW_ROWS = 16_384
 ESTIMATE_ROWS, PARTS = 32, 16
 """Rows per coordinate from which the potential of a draw is estimated relative to an
 anchor, and the number of parts of them that tell its error."""
+
+READ_AGAIN = 4
+"""Rows of a stream, in those that the steps of a draw read, up to which its full data
+is read at each draw."""
+
+START_BATCHES = 16
+"""Minibatches that tell where a start is good, if not the full data."""
 
 MOST_ERROR = 0.25
 """Error of an estimate from which the full data is used, in standard deviations of the
@@ -63,6 +71,25 @@ class Run(NamedTuple):
     schedule: Schedule
     settings: KernelSettings
     framing: FrameSettings | None = None
+
+    @property
+    def full_potential(self) -> bool | str:
+        """
+        The setting of that name; never the full data where they are read from a stream
+        and are many more than the steps of a draw read.
+        """
+        asked, plates = self.settings.full_potential, self.binding.potential.plates
+        if asked != "auto" or not streams_in(self.data):
+            return asked
+        per_draw = self.schedule.num_steps / max(plates.steps_per_epoch, 1)
+        return asked if READ_AGAIN * per_draw >= 1 else False
+
+    def potential_at_start(self, rng_key: jax.Array, z: Any) -> jax.Array:
+        """The potential to choose a start by: of a stream, a sample of its rows."""
+        potential = self.binding.potential
+        if self.full_potential:
+            return potential.full(z, *self.data)
+        return potential.estimate(rng_key, z, *self.data, num=START_BATCHES)
 
     @property
     def is_white(self) -> bool:
@@ -159,7 +186,7 @@ class Run(NamedTuple):
         where the kernel may choose, one relative to an anchor is at hand.
         """
         potential, z = self.binding.potential, state.z
-        kind = self.settings.full_potential
+        kind = self.full_potential
         if not kind:
             return potential.estimate(rng_key, z, *self.data)
         many = self.binding.sites.data_size > FEW_ROWS

@@ -42,7 +42,9 @@ class KernelSettings:
     :param full_potential: True: evaluate `potential_energy` on the full data at every
         draw (one forward pass). False: a minibatch estimate. `"auto"`: on the full data
         unless they are many and gradients are relative to an anchor, from which the
-        potential is then estimated to a fraction of its standard deviation.
+        potential is then estimated to a fraction of its standard deviation, or they
+        are streams of more than 4 times the rows of a draw's steps: a minibatch
+        estimate.
     :param float variance_rate: weight per step of the newest value in the running noise
         variance, in (0, 1].
     :param collect: what a draw keeps. None: the constrained values of all sites. A

@@ -4,6 +4,7 @@
 """Where a chain starts: initial values, and the checks made there."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -69,7 +70,8 @@ def prepared(
     potential, warming = run.binding.potential, run.schedule.num_warmup > 0
     temperature = jnp.max(jnp.asarray(run.dynamics.temperature))
     if warming:
-        z = nearer_start(lambda z: potential.full(z, *run.data), z, temperature)
+        key_rows = random.fold_in(rng_key, 2)
+        z = nearer_start(partial(run.potential_at_start, key_rows), z, temperature)
     energy, slope = potential.full_value_and_grad(z, *run.data)
     heat = heat_at_start(
         random.fold_in(rng_key, 1),

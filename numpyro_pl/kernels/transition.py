@@ -109,7 +109,7 @@ def _finish(
     )
     # Without a warmup nobody knows what potential to expect, and an estimate of it from
     # one minibatch says too little.
-    known = run.schedule.num_warmup > 0 and bool(run.settings.full_potential)
+    known = run.schedule.num_warmup > 0 and bool(run.full_potential)
     bad &= ~descending & known
     arriving = state.control._replace(reference=energy)
     after = jax.tree.map(lambda a, b: jnp.where(descending, a, b), arriving, after)

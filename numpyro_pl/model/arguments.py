@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from numpyro_pl.model.potential import Data
 from numpyro_pl.trees.arithmetic import is_array
 
-__all__ = ["ArgumentPrograms", "accepts_tracers", "data_signature"]
+__all__ = ["ArgumentPrograms", "accepts_tracers", "data_signature", "on_device"]
 
 
 class _Same:
@@ -82,6 +82,11 @@ def accepts_tracers(fn: Callable[[Data], Any], data: Data) -> bool:
     return True
 
 
+def on_device(data: Data) -> Data:
+    """The data with NumPy arrays as JAX arrays, which traced indices can index."""
+    return jax.tree.map(lambda x: jnp.asarray(x) if is_array(x) else x, data)
+
+
 class ArgumentPrograms:
     """
     Functions of a model's arguments, compiled once for arguments of one shape.
@@ -98,9 +103,7 @@ class ArgumentPrograms:
         """Arguments as the programs take them: NumPy arrays moved to the device."""
         if not self._traced:
             return args, kwargs
-        return jax.tree.map(
-            lambda x: jnp.asarray(x) if is_array(x) else x, (args, kwargs)
-        )
+        return on_device((args, kwargs))
 
     def compiled(self, name: str, fn: Callable, data: Data) -> Callable:
         """

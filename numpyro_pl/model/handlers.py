@@ -20,6 +20,8 @@ from jax import random
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
+from numpyro_pl.model.streams import Streamed, rows_at_hand, streams_in
+
 __all__ = [
     "INDICES_KWARG",
     "FullDataModel",
@@ -49,11 +51,14 @@ class Rows(NamedTuple):
       None: ones.
     - **size** - number of rows that the plate stands for if the model sees only some of
       them, and therefore states a smaller one; None: what the model states.
+    - **read** - the rows of each stream among the model's arguments, if they were read
+      already: see :func:`~numpyro_pl.model.streams.read_rows`.
     """
 
     index: jax.Array
     weights: jax.Array | None = None
     size: int | None = None
+    read: tuple | None = None
 
 
 Indices = Mapping[str, jax.Array | Rows]
@@ -69,12 +74,14 @@ class _SetPlates(primitives.Messenger):
 
     def __init__(self, fn=None, indices: Indices | None = None):
         self.indices = {} if indices is None else indices
-        self._stated: dict[str, int] = {}
+        self._opened: dict[str, tuple[int, jax.Array]] = {}
         super().__init__(fn)
 
     def process_message(self, msg):
         if msg["type"] == "sample":
             self._scale(msg)
+        if msg["type"] == "subsample" and isinstance(msg["value"], Streamed):
+            self._take_rows(msg)
         if msg["type"] != "plate":
             return
         size, subsample_size = msg["args"]
@@ -84,9 +91,25 @@ class _SetPlates(primitives.Messenger):
             indices = jnp.arange(size)
         else:
             return
-        self._stated[msg["name"]] = size
         msg["args"] = (size, indices.shape[0])
         msg["value"] = indices
+        self._opened[msg["name"]] = (size, indices)
+
+    def _take_rows(self, msg):
+        """Subsample a stream: plates themselves know arrays only."""
+        stream = msg["value"]
+        fits = [rows for size, rows in self._opened.values() if size == len(stream)]
+        event_dim = msg["kwargs"]["event_dim"]
+        if len(fits) != 1 or stream.ndim - event_dim != 1:
+            raise ValueError(
+                f"numpyro.subsample({stream!r}, event_dim={event_dim}) does not say "
+                "which rows to take: it needs one subsampled plate of that size and "
+                f"event_dim={stream.ndim - 1}. Index the stream by the plate's "
+                "indices instead: `with numpyro.plate(...) as ind: x[ind]`."
+            )
+        msg["value"] = stream[fits[0]]
+        # The plate then leaves it as it is.
+        msg["kwargs"] = {**msg["kwargs"], "event_dim": None}
 
     def _rows(self, plate: str) -> Rows:
         rows = self.indices[plate]
@@ -97,11 +120,11 @@ class _SetPlates(primitives.Messenger):
         for frame in msg["cond_indep_stack"]:
             if frame.name not in self.indices:
                 continue
-            _, weights, size = self._rows(frame.name)
+            _, weights, size, _ = self._rows(frame.name)
             factor: Any = 1.0
             if size is not None:
                 # The plate itself multiplies by the size that the model states.
-                factor = size / self._stated[frame.name]
+                factor = size / self._opened[frame.name][0]
             if weights is not None:
                 factor *= weights.reshape((-1,) + (1,) * (-frame.dim - 1))
             if size is not None or weights is not None:
@@ -191,8 +214,14 @@ class IndexedModel:
 
     def __call__(self, *args, **kwargs):
         """Run the model on the rows that the reserved keyword names."""
-        indices = kwargs.pop(INDICES_KWARG, None)
-        with _SetPlates(indices=indices):
+        indices = kwargs.pop(INDICES_KWARG, None) or {}
+        read = [
+            (rows.index, rows.read)
+            for rows in indices.values()
+            if isinstance(rows, Rows) and rows.read is not None
+        ]
+        streams = streams_in((args, kwargs)) if read else []
+        with _SetPlates(indices=indices), rows_at_hand(streams, read):
             return self.model(*args, **kwargs)
 
 

@@ -103,13 +103,15 @@ class MinibatchPotential:
         :return: (scalar, array of shape (rows,)), in nats.
         """
         ((plate, rows),) = indices.items()
+        rows = rows if isinstance(rows, Rows) else Rows(rows)
 
         def energy(weights):
-            return self(position, {plate: Rows(rows, weights)}, args, kwargs)
+            weighed = {plate: rows._replace(weights=weights)}
+            return self(position, weighed, args, kwargs)
 
         # The potential is linear in the weights.
         dtype = jnp.result_type(*jax.tree.leaves(position))
-        return jax.value_and_grad(energy)(jnp.ones(rows.shape, dtype))
+        return jax.value_and_grad(energy)(jnp.ones(rows.index.shape, dtype))
 
     def row_losses(self, position: Tree, indices: Indices, args, kwargs) -> jax.Array:
         """The second of :meth:`with_row_losses`."""
@@ -133,7 +135,7 @@ class MinibatchPotential:
             for end, (name, p) in zip(ends, plates, strict=True)
         }
 
-    def halves(self, indices: Indices) -> dict[str, jax.Array]:
+    def halves(self, indices: Indices) -> Indices:
         """
         Split a minibatch in two independent halves (an odd last row is left out).
 
@@ -142,7 +144,7 @@ class MinibatchPotential:
         """
         return self.parts(indices, 2)
 
-    def parts(self, indices: Indices, num: int) -> dict[str, jax.Array]:
+    def parts(self, indices: Indices, num: int) -> Indices:
         """
         Split minibatches in independent parts of equal size; what does not fit is left
         out.
@@ -150,7 +152,16 @@ class MinibatchPotential:
         :param indices: dict of index arrays of shape (..., subsample_size).
         :return: dict of index arrays of shape (num, rows).
         """
-        return {n: self.plates[n].parts(rows, num) for n, rows in indices.items()}
+
+        def parts(name, rows):
+            plate = self.plates[name]
+            if not isinstance(rows, Rows):
+                return plate.parts(rows, num)
+            # With what was read for them.
+            places = plate.parts(jnp.arange(rows.index.shape[0]), num)
+            return jax.tree.map(lambda x: x[places], rows)
+
+        return {name: parts(name, rows) for name, rows in indices.items()}
 
     def full(self, position: Tree, args, kwargs):
         """
@@ -173,11 +184,13 @@ class MinibatchPotential:
             lambda indices: fn(position, indices, args, kwargs), is_large(position)
         )
 
-    def estimate(self, rng_key, position: Tree, args, kwargs):
-        """Unbiased estimate of the potential from one fresh minibatch."""
+    def estimate(self, rng_key, position: Tree, args, kwargs, num: int = 1):
+        """Unbiased estimate of the potential from `num` fresh minibatches."""
         if not self.plates:
             return self.full(position, args, kwargs)
-        return self(position, row(self.draw_indices(rng_key, 1), 0), args, kwargs)
+        batches = self.draw_indices(rng_key, num)
+        total = sum_of(lambda i: self(position, row(batches, i), args, kwargs), num)
+        return total / num
 
     def mean_over_data(self, fn: Callable[[Indices | None], Tree], large: bool) -> Tree:
         """
@@ -305,7 +318,7 @@ class PlainPotential:
         """The potential and its gradient."""
         return jax.value_and_grad(self._potential_fn)(position)
 
-    def estimate(self, rng_key, position: Tree, args, kwargs):
+    def estimate(self, rng_key, position: Tree, args, kwargs, num: int = 1):
         """The potential: there is no minibatch to estimate it from."""
         return self._potential_fn(position)
 

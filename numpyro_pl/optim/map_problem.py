@@ -28,6 +28,7 @@ from numpyro.infer.util import (
     unconstrain_fn,
 )
 
+from numpyro_pl.model.arguments import on_device
 from numpyro_pl.model.handlers import (
     INDICES_KWARG,
     IndexedModel,
@@ -81,8 +82,9 @@ class MAPProblem:
     """
 
     def __init__(self, model, args, kwargs, optimizer, init_strategy=init_to_uniform):
-        self.args, self.kwargs, self.init_strategy = args, kwargs, init_strategy
+        self.init_strategy = init_strategy
         with _concrete_values():
+            args, kwargs = self.args, self.kwargs = on_device((args, kwargs))
             plates = PlateSizes.of(model, *args, **kwargs)
             self.potential = MinibatchPotential(model, plates)
             first = self._with_indices(self.potential.first_rows())

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from numpyro_pl.model.streams import Streamed
 from numpyro_pl.store.fingerprint import fingerprint
 from numpyro_pl.trees.arithmetic import is_array
 
@@ -35,6 +36,8 @@ def described(value: Any) -> Any:
         return value
     if isinstance(value, float | complex | bytes | np.generic):
         return repr(value)
+    if isinstance(value, Streamed):
+        return value.description
     if is_array(value):
         return _described_array(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -58,7 +58,12 @@ def as_in(value: Any, x: jax.Array) -> jax.Array:
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether a leaf is an array, of JAX, NumPy or traced (a Python number is not)."""
+    """
+    Whether a leaf is an array, of JAX, NumPy or traced. A Python number is not, nor is
+    data that stays on the host.
+    """
+    if getattr(leaf, "stays_on_host", False):
+        return False
     return hasattr(leaf, "dtype") and hasattr(leaf, "shape")
 
 
