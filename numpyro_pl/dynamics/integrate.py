@@ -23,12 +23,10 @@ from numpyro_pl.trees.increments import Increments
 from numpyro_pl.trees.ordering import computed_after, not_hoisted
 
 __all__ = [
-    "PIECE",
     "MinibatchGradient",
     "Phase",
     "Trajectory",
     "integrate",
-    "integrate_in_pieces",
 ]
 
 
@@ -289,35 +287,3 @@ def integrate(
         end, total = lax.fori_loop(0, num, read_and_advance, carry)
     draw = dynamics.read(end.position, end.momentum)
     return end._replace(position=draw), total / jnp.maximum(num_blocks, 1)
-
-
-PIECE = 10
-"""Steps for which minibatches are drawn at a time where their number is not known."""
-
-
-def integrate_in_pieces(
-    rng_key: jax.Array,
-    dynamics: GroupDynamics,
-    gradient: MinibatchGradient,
-    start: Phase,
-    scales: Tree,
-    trajectory: Trajectory,
-) -> tuple[Phase, jax.Array]:
-    """
-    :func:`integrate`, with minibatches drawn for a few steps at a time: for a number of
-    steps known only when they are taken, rounded up to a multiple of ten.
-    """
-    num_taken = trajectory.num_taken
-    num = -(-(trajectory.num_steps if num_taken is None else num_taken) // PIECE)
-    piece = trajectory._replace(num_steps=PIECE, num_taken=None)
-
-    def advance(j, carry):
-        phase, total = carry
-        key = random.fold_in(rng_key, j)
-        phase, kinetic = integrate(key, dynamics, gradient, phase, scales, piece)
-        return phase, total + kinetic
-
-    dtype = jnp.result_type(*jax.tree.leaves(start.position))
-    zero = jnp.zeros(jnp.shape(dynamics.temperature), dtype)
-    end, total = lax.fori_loop(0, num, advance, (start, zero))
-    return end, total / jnp.maximum(num, 1)

@@ -24,9 +24,10 @@ from numpyro_pl.model.control_variate import (
     anchored_potential,
     relative_to_anchor,
 )
-from numpyro_pl.model.handlers import Rows
+from numpyro_pl.model.indices import Rows
+from numpyro_pl.model.plain_potential import PlainPotential
 from numpyro_pl.model.plates import PlateSizes
-from numpyro_pl.model.potential import Data, MinibatchPotential, PlainPotential
+from numpyro_pl.model.potential import Data, MinibatchPotential
 from numpyro_pl.model.sharding import Shards
 from numpyro_pl.model.sites import ModelSites, inspect_sites
 from numpyro_pl.model.split_model import split_model

@@ -16,9 +16,9 @@ from numpyro_pl.dynamics.integrate import (
     Phase,
     Trajectory,
     integrate,
-    integrate_in_pieces,
 )
 from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.dynamics.pieces import integrate_in_pieces
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import Tree, is_large

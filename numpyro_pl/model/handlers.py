@@ -11,7 +11,7 @@ models and traces.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +20,12 @@ from jax import random
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
+from numpyro_pl.model.indices import INDICES_KWARG, Indices, Rows
 from numpyro_pl.model.streams import Streamed, rows_at_hand, streams_in
 
 __all__ = [
-    "INDICES_KWARG",
     "FullDataModel",
     "IndexedModel",
-    "Indices",
-    "Rows",
     "fix_sites",
     "hide_sites",
     "open_plates",
@@ -37,32 +35,6 @@ __all__ = [
     "seeded",
     "trace_of",
 ]
-
-INDICES_KWARG = "_numpyro_pl_indices"
-"""Reserved model keyword through which plate indices travel."""
-
-
-class Rows(NamedTuple):
-    """
-    Rows of a plate that the model is to run on.
-
-    - **index** - their numbers, shape (rows,).
-    - **weights** - factors on their log probabilities, shape (rows,); may be negative.
-      None: ones.
-    - **size** - number of rows that the plate stands for if the model sees only some of
-      them, and therefore states a smaller one; None: what the model states.
-    - **read** - the rows of each stream among the model's arguments, if they were read
-      already: see :func:`~numpyro_pl.model.streams.read_rows`.
-    """
-
-    index: jax.Array
-    weights: jax.Array | None = None
-    size: int | None = None
-    read: tuple | None = None
-
-
-Indices = Mapping[str, jax.Array | Rows]
-"""By plate, the numbers of the rows that the model is to run on."""
 
 
 class _SetPlates(primitives.Messenger):

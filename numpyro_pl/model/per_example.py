@@ -10,13 +10,8 @@ import jax
 import jax.numpy as jnp
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
-from numpyro_pl.model.handlers import (
-    INDICES_KWARG,
-    IndexedModel,
-    hide_sites,
-    seeded,
-    trace_of,
-)
+from numpyro_pl.model.handlers import IndexedModel, hide_sites, seeded, trace_of
+from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.sites import sites_on_full_data
 from numpyro_pl.trees.arithmetic import Tree
 

@@ -9,11 +9,8 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.model.handlers import (
-    INDICES_KWARG,
-    IndexedModel,
-    plate_arguments,
-)
+from numpyro_pl.model.handlers import IndexedModel, plate_arguments
+from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.potential import Data
 from numpyro_pl.trees.arithmetic import is_array
 

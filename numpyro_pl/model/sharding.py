@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from numpyro_pl.model.handlers import Indices, Rows
+from numpyro_pl.model.indices import Indices, Rows
 from numpyro_pl.trees.arithmetic import Tree, is_array, is_traced
 
 __all__ = ["Shards", "local_values", "shards_of"]

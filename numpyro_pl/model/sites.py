@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.infer.initialization import init_to_uniform
 
-from numpyro_pl.model.handlers import INDICES_KWARG, IndexedModel, trace_of
+from numpyro_pl.model.handlers import IndexedModel, trace_of
 from numpyro_pl.model.index_flow import IndexFlow, trace_indices
+from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.sharding import local_values
 from numpyro_pl.trees.arithmetic import is_array, is_traced

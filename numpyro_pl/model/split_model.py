@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from numpyro.infer.initialization import init_to_uniform
 
-from numpyro_pl.model.handlers import INDICES_KWARG, IndexedModel, trace_of
+from numpyro_pl.model.handlers import IndexedModel, trace_of
+from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.plates import PlateSize, PlateSizes
 from numpyro_pl.model.potential import Data, MinibatchPotential
 from numpyro_pl.model.row_use import RowUse, trace_rows

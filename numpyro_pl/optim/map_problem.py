@@ -29,13 +29,8 @@ from numpyro.infer.util import (
 )
 
 from numpyro_pl.model.arguments import on_device
-from numpyro_pl.model.handlers import (
-    INDICES_KWARG,
-    IndexedModel,
-    fix_sites,
-    seeded,
-    trace_of,
-)
+from numpyro_pl.model.handlers import IndexedModel, fix_sites, seeded, trace_of
+from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import MinibatchPotential
 from numpyro_pl.model.sites import check_latent_sites, sites_of

@@ -9,7 +9,7 @@ have the same frequency.
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.dynamics.integrate import PIECE
+from numpyro_pl.dynamics.pieces import PIECE
 from numpyro_pl.warmup.frame import Frame, FrameSettings
 from numpyro_pl.warmup.pooling import OneChain
 
