@@ -58,7 +58,7 @@ class _SetPlates(primitives.Messenger):
             return
         size, subsample_size = msg["args"]
         if msg["name"] in self.indices:
-            indices = self._rows(msg["name"]).index
+            indices = self._rows(msg["name"]).numbers
         elif subsample_size is not None and subsample_size != size:
             indices = jnp.arange(size)
         else:
@@ -188,7 +188,7 @@ class IndexedModel:
         """Run the model on the rows that the reserved keyword names."""
         indices = kwargs.pop(INDICES_KWARG, None) or {}
         read = [
-            (rows.index, rows.read)
+            (rows.numbers, rows.read)
             for rows in indices.values()
             if isinstance(rows, Rows) and rows.read is not None
         ]

@@ -18,7 +18,7 @@ class Rows(NamedTuple):
     """
     Rows of a plate that the model is to run on.
 
-    - **index** - their numbers, shape (rows,).
+    - **numbers** - the numbers of the rows, shape (rows,).
     - **weights** - factors on their log probabilities, shape (rows,); may be negative.
       None: ones.
     - **size** - number of rows that the plate stands for if the model sees only some of
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
       already: see :func:`~numpyro_pl.model.streams.read_rows`.
     """
 
-    index: jax.Array
+    numbers: jax.Array
     weights: jax.Array | None = None
     size: int | None = None
     read: tuple | None = None

@@ -106,7 +106,7 @@ class MinibatchPotential:
 
         # The potential is linear in the weights.
         dtype = jnp.result_type(*jax.tree.leaves(position))
-        return jax.value_and_grad(energy)(jnp.ones(rows.index.shape, dtype))
+        return jax.value_and_grad(energy)(jnp.ones(rows.numbers.shape, dtype))
 
     def row_losses(self, position: Tree, indices: Indices, args, kwargs) -> jax.Array:
         """The second of :meth:`with_row_losses`."""
@@ -153,7 +153,7 @@ class MinibatchPotential:
             if not isinstance(rows, Rows):
                 return plate.parts(rows, num)
             # With what was read for them.
-            places = plate.parts(jnp.arange(rows.index.shape[0]), num)
+            places = plate.parts(jnp.arange(rows.numbers.shape[0]), num)
             return jax.tree.map(lambda x: x[places], rows)
 
         return {name: parts(name, rows) for name, rows in indices.items()}
