@@ -44,14 +44,14 @@ class Rows(NamedTuple):
     """
     Rows of a plate that the model is to run on.
 
-    - **index** - their numbers, shape (rows,).
+    - **numbers** - their numbers, shape (rows,).
     - **weights** - factors on their log probabilities, shape (rows,); may be negative.
       None: ones.
     - **size** - number of rows that the plate stands for if the model sees only some of
       them, and therefore states a smaller one; None: what the model states.
     """
 
-    index: jax.Array
+    numbers: jax.Array
     weights: jax.Array | None = None
     size: int | None = None
 
@@ -79,7 +79,7 @@ class _SetPlates(primitives.Messenger):
             return
         size, subsample_size = msg["args"]
         if msg["name"] in self.indices:
-            indices = self._rows(msg["name"]).index
+            indices = self._rows(msg["name"]).numbers
         elif subsample_size is not None and subsample_size != size:
             indices = jnp.arange(size)
         else:

@@ -14,7 +14,7 @@ becomes a :class:`MinibatchPotential`: a function of the unconstrained latent va
 of explicit plate indices, together with the same function on the full data.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -93,7 +93,9 @@ class MinibatchPotential:
         """Sizes of the plates whose rows are split over devices."""
         return {n: p.size for n, p in self.plates.items() if p.is_split}
 
-    def row_losses(self, position: Tree, indices: Indices, args, kwargs) -> jax.Array:
+    def row_losses(
+        self, position: Tree, indices: Mapping[str, jax.Array], args, kwargs
+    ) -> jax.Array:
         """
         Negative log likelihood of each row of a minibatch times `size / rows`: the rows
         sum to the data's part of the potential.

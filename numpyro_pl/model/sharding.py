@@ -163,13 +163,13 @@ class Shards(NamedTuple):
                 continue
             rows = found[name]
             rows = rows if isinstance(rows, Rows) else Rows(rows)
-            num = rows.index.shape[0] // self.num
+            num = rows.numbers.shape[0] // self.num
 
             def of_part(x, num=num):
                 return lax.dynamic_slice_in_dim(x, part * num, num)
 
             weights = None if rows.weights is None else of_part(rows.weights)
-            found[name] = Rows(of_part(rows.index) - part * here, weights, size)
+            found[name] = Rows(of_part(rows.numbers) - part * here, weights, size)
         return found
 
 

@@ -39,7 +39,7 @@ def processes(folder, what, number=2):
     try:
         for i in range(number):
             arguments = [port, str(i), str(number), str(folder), what]
-            file = open(folder / f"log_{i}.txt", "w")  # noqa: SIM115
+            file = open(folder / f"log_{i}.txt", "w")
             started.append(
                 subprocess.Popen(
                     [sys.executable, process_runs.__file__, *arguments],
