@@ -1,7 +1,7 @@
 """
 A small run as one of several processes: `python process_runs.py PORT PROCESS NUMBER
-FOLDER WHAT`. Each process makes its own part of the rows. WHAT is "draws" for draws in a
-file of each process, or "store" for a long run to a store.
+FOLDER WHAT`. Each process makes its own part of the rows. WHAT is "draws" for draws in
+a file of each process, or "store" for a long run to a store.
 """
 
 import sys

@@ -14,7 +14,7 @@ import numpy as np
 import process_runs
 import pytest
 
-from numpyro_pl import open_store
+from numpyro_pl.store import open_store
 from numpyro_pl.store.checkpoint import load_checkpoint
 from numpyro_pl.store.fingerprint import _sum_over_rows, fingerprint
 
