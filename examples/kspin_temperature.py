@@ -92,6 +92,11 @@ class Plan(NamedTuple):
         return DECAY / self.num_weights
 
 
+PLANS = {
+    "11k": Plan(SIZES["11k"]),
+    "102k": Plan(SIZES["102k"], warmup=200, draws=100, hmc=(150, 15, 20)),
+    "1M": Plan(SIZES["1M"], warmup=200, draws=50, hmc=(50, 10, 10)),
+}
 QUICK = Plan((100, 5, 10, 10), 1000, (1e-3,), 2, 60, 100, (20, 60, 150), 10)
 
 
@@ -237,10 +242,11 @@ def sample_hmc(problem: Problem, temperature: float, start, seed: int = 0) -> Dr
     seconds = time.perf_counter() - begin
     accepted = float(np.mean(mcmc.get_extra_fields()["accept_prob"]))
     size = float(mcmc.last_state.adapt_state.step_size)
-    note = f"accepted {accepted:.2f}, step {size:.2g}"
+    measures = problem.measure(draws)
+    early, late = (half.mean() for half in np.array_split(measures["loss"][0], 2))
+    note = f"accepted {accepted:.2f}, step {size:.2g}, late - early {late - early:.5f}"
     last = {k: v[:, -1] for k, v in draws.items()}
-    state = (mcmc.sampler, mcmc.last_state)
-    return Draws(problem.measure(draws), last, state, note, seconds)
+    return Draws(measures, last, (mcmc.sampler, mcmc.last_state), note, seconds)
 
 
 def train_adam(problem: Problem, seed: int = 0) -> dict[str, float]:
@@ -404,7 +410,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a small problem")
     parser.add_argument("--output", type=Path, default=PATH, help="the picture")
     options = parser.parse_args(argv)
-    plan = QUICK if options.quick else Plan(SIZES[options.size])
+    plan = QUICK if options.quick else PLANS[options.size]
     if options.temperatures:
         given = sorted(map(float, options.temperatures.split(",")), reverse=True)
         plan = plan._replace(temperatures=tuple(given))
