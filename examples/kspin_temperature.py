@@ -56,6 +56,7 @@ HIDDEN = {"11k": (50, 100), "102k": (500, 100), "1M": (5000, 100)}
 SIZES = {name: (100, *hidden, 10) for name, hidden in HIDDEN.items()}
 PATH = Path(__file__).parent / "output" / "kspin_temperature.png"
 MEASURES = ("loss", "norm", "error")
+LANGEVIN = "pseudo-Langevin"
 
 
 class Plan(NamedTuple):
@@ -332,30 +333,31 @@ def run(plan: Plan, seed: int = 0, published: bool = True) -> dict[str, Any]:
     :return: draws by (temperature, sampler), squared distances and seconds by sampler
         at the last temperature, and test errors of Adam.
     """
-    problem, draws = Problem(plan, seed), {}
-    start, distance = None, {}
+    problem, draws, distance = Problem(plan, seed), {}, {}
+
+    def keep(t, name, one):
+        draws[t, name] = one
+        print(format_table({(t, name): one}, head=len(draws) == 1), flush=True)
+        return one
+
+    start = None
     for t in plan.temperatures:
-        langevin = sample_langevin(problem, t, start, seed)
-        draws[t, "pseudo-Langevin"] = langevin
+        langevin = keep(t, LANGEVIN, sample_langevin(problem, t, start, seed))
         start = langevin.last
         if published:
-            draws[t, "published"] = sample_langevin(
-                problem, t, start, seed, "published"
-            )
+            other = sample_langevin(problem, t, start, seed, "published")
+            keep(t, "published", other)
         one = {k: v[0] for k, v in start.items()}
-        draws[t, "HMC"] = hmc = sample_hmc(problem, t, one, seed)
-        print(format_table({k: v for k, v in draws.items() if k[0] == t}), flush=True)
-        distance["HMC"] = travel(hmc.state, (), 10)
-        far = travel(
-            langevin.state, problem.train, plan.draws, until=distance["HMC"][1][-1]
-        )
-        distance["pseudo-Langevin"] = far
+        hmc = keep(t, "HMC", sample_hmc(problem, t, one, seed))
+    distance["HMC"] = far = travel(hmc.state, (), 10)
+    distance[LANGEVIN] = travel(langevin.state, problem.train, plan.draws, far[1][-1])
     return {"draws": draws, "distance": distance, "adam": train_adam(problem, seed)}
 
 
-def format_table(draws: dict[tuple, Draws]) -> str:
-    head = ("t", "sampler", "mean loss", "squared norm", "test error, %")
-    lines = [f"{head[0]:>6} {head[1]:16}{head[2]:>20}{head[3]:>17}{head[4]:>16}"]
+def format_table(draws: dict[tuple, Draws], head: bool = True) -> str:
+    heads = ("t", "sampler", "mean loss", "squared norm", "test error, %")
+    line = f"{heads[0]:>6} {heads[1]:16}{heads[2]:>22}{heads[3]:>18}{heads[4]:>16}"
+    lines = [line] if head else []
     for (t, name), one in draws.items():
         loss, norm, wrong = (mean_and_error(one.measures[m]) for m in MEASURES)
         lines.append(
@@ -369,7 +371,7 @@ def format_table(draws: dict[tuple, Draws]) -> str:
 def distance_ratio(distance: dict[str, Any]) -> float:
     """Distance of pseudo-Langevin over that of HMC, at the last draw of HMC."""
     moved, seconds = distance["HMC"]
-    far, at = distance["pseudo-Langevin"]
+    far, at = distance[LANGEVIN]
     return float(np.interp(seconds[-1], at, far) / moved[-1])
 
 
@@ -416,7 +418,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         plan = plan._replace(temperatures=tuple(given))
     print(f"{plan.num_weights} weights, {plan.rows} examples, decay {plan.decay:.3g}")
     found = run(plan, options.seed)
-    print(format_table(found["draws"]))
     adam = found["adam"]
     print(f"Adam: test error {100 * adam['early']:.2f} % stopped early, ", end="")
     print(f"{100 * adam['end']:.2f} % at the end")
