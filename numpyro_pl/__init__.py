@@ -15,6 +15,7 @@ from numpyro_pl import (
 from numpyro_pl.diagnostics import compare, temperature_sweep
 from numpyro_pl.kernels.partitioned import PartitionedLangevin
 from numpyro_pl.kernels.pseudo_langevin import PseudoLangevin
+from numpyro_pl.kernels.published import PublishedPseudoLangevin
 from numpyro_pl.kernels.ready_made import (
     LOL,
     SGHMC,
@@ -37,6 +38,7 @@ __all__ = [
     "MultilayerLangevin",
     "PartitionedLangevin",
     "PseudoLangevin",
+    "PublishedPseudoLangevin",
     "compare",
     "datasets",
     "diagnostics",

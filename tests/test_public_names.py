@@ -33,6 +33,7 @@ def test_what_the_package_shows():
     """Kernels, what is in every workflow, and modules: no room that serves others."""
     kernels = {
         "PseudoLangevin",
+        "PublishedPseudoLangevin",
         "PartitionedLangevin",
         "AdLaLa",
         "LOL",

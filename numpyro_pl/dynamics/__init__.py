@@ -19,6 +19,7 @@ from numpyro_pl.dynamics.langevin import Langevin, OverdampedLangevin
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.protocol import GroupDynamics, KernelDefaults
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
+from numpyro_pl.dynamics.published import PublishedDynamics
 from numpyro_pl.dynamics.unit_mass import StepAndFriction, UnitMass
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Partition",
     "Phase",
     "PseudoLangevinDynamics",
+    "PublishedDynamics",
     "StepAndFriction",
     "Trajectory",
     "UnitMass",

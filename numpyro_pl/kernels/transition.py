@@ -25,7 +25,7 @@ from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.ordering import computed_after, updated_if
 from numpyro_pl.warmup import control, settling
-from numpyro_pl.warmup.adaptation import Event, adapt, adapt_white
+from numpyro_pl.warmup.adaptation import Event, adapt, adapt_frozen, adapt_white
 from numpyro_pl.warmup.noise import noise_batches, noise_eigenvalue
 from numpyro_pl.warmup.pooling import ManyChains, OneChain
 from numpyro_pl.warmup.reframing import (
@@ -53,7 +53,7 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
     i = state.i.reshape(-1)[0]
     plan, start = run.schedule, state.z
     several = plan.blocks_per_draw > 1
-    events = jnp.asarray(plan.frame_events if run.is_white else plan.events)
+    events = plan.frame_events if run.is_white else plan.events
     chains = ManyChains(CHAINS) if batched else OneChain()
 
     def every(fn: Callable) -> Callable:
@@ -62,7 +62,7 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
     def block(k, state):
         number = i * plan.blocks_per_draw + k
         adapted = every(partial(_adapt, run, number, chains))
-        state = updated_if(jnp.any(number == events), adapted, state)
+        state = updated_if(plan.is_event(number, events), adapted, state)
         down = number < plan.descent_blocks
         moved = every(partial(descend_block, run, number))
         state = updated_if(down, moved, state)
@@ -173,6 +173,7 @@ def _adapt(run: Run, block, chains: OneChain, state: LangevinState) -> LangevinS
         chains=chains,
     )
     change = _whitened if run.is_white else partial(_measured, block=block)
+    change = change if run.schedule.interval is None else _estimated
     state = change(run, (key_adapt, key_noise), event, state=state)
     state = state._replace(rng_key=rng_key)
     return state._replace(
@@ -201,6 +202,18 @@ def _measured(
         noise_variance=noise_variance,
         noise_eigenvalue=eigenvalue,
     )
+
+
+def _estimated(
+    run: Run, keys: tuple, event: Event, state: LangevinState
+) -> LangevinState:
+    """The noise as it is here, frozen until the next estimate, and scales for it."""
+    dynamics, gradient = run.dynamics_of(state), run.gradient(state.frame)
+    position = run.layout.pack(state.z)
+    scales, noise_variance = adapt_frozen(
+        keys[0], dynamics, gradient, position, state.scales, event.first
+    )
+    return state._replace(scales=scales, noise_variance=noise_variance)
 
 
 def _whitened(

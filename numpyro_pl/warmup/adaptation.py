@@ -18,6 +18,7 @@ from jax import random
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.dynamics.published import PublishedDynamics
 from numpyro_pl.trees.arithmetic import Tree, spread
 from numpyro_pl.trees.ordering import not_hoisted, updated_if
 from numpyro_pl.warmup.curvature import (
@@ -29,7 +30,7 @@ from numpyro_pl.warmup.noise import estimate_noise
 from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import White
 
-__all__ = ["Adapted", "Event", "adapt", "adapt_white"]
+__all__ = ["Adapted", "Event", "adapt", "adapt_frozen", "adapt_white"]
 
 ROW_PROBES = 16
 """Random probes of the Hessian's rows at one event."""
@@ -134,6 +135,42 @@ def adapt_white(dynamics: Partition, white: White, event: Event) -> Adapted:
     steepest = jnp.where(jnp.isfinite(white.steepest), white.steepest, 1e4)
     excess = jnp.maximum(2 * steepest - 1, 1.0)
     return Adapted(dynamics.shrink(scales, event.factor / excess), own)
+
+
+def adapt_frozen(
+    rng_key: jax.Array,
+    dynamics: Partition,
+    gradient: MinibatchGradient,
+    position: Tree,
+    scales: Tree,
+    first: Any,
+) -> Adapted:
+    """
+    Estimate the noise of the published scheme, and lower the rates of coordinates that
+    have more of it than they may. Now and then, at random, all rates are set for the
+    new estimate.
+
+    :param rng_key: a PRNG key.
+    :param Partition dynamics: the dynamics, one group of
+        :class:`~numpyro_pl.dynamics.PublishedDynamics`.
+    :param MinibatchGradient gradient: the gradient.
+    :param position: the chain's position.
+    :param scales: the rates so far.
+    :param first: whether there were none.
+    """
+    (member,) = dynamics.members
+    assert isinstance(member, PublishedDynamics)
+    key_noise, key_reset = random.split(rng_key)
+    measured = estimate_noise(key_noise, gradient, position, member.estimate_batches)
+    variance = jax.tree.map(member.floored, measured)
+    reset = first | random.bernoulli(key_reset, member.reset_probability)
+    nowhere = jax.tree.map(jnp.zeros_like, position)
+    rates = jax.tree.map(
+        lambda new, old: jnp.where(reset, new, jnp.minimum(new, old)),
+        dynamics.choose_scales(variance, nowhere),
+        scales,
+    )
+    return Adapted(rates, variance)
 
 
 def _with_running(measured: Tree, running: Tree, event: Event) -> Tree:

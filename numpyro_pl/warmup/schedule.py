@@ -47,10 +47,13 @@ class Schedule:
 
     :param int num_warmup: warmup draws.
     :param int num_steps: integrator steps per draw.
+    :param int interval: steps between estimates of the noise that go on after the
+        warmup, rounded to blocks; None: the scales are set at events of the warmup.
     """
 
     num_warmup: int
     num_steps: int
+    interval: int | None = None
 
     @property
     def blocks_per_draw(self) -> int:
@@ -92,6 +95,19 @@ class Schedule:
             events.add(first + int(after))
             after *= GROWTH
         return np.array(sorted(e for e in events if e >= first))
+
+    def is_event(self, block: Any, events: np.ndarray) -> jax.Array:
+        """
+        Whether scales are set before a block.
+
+        :param block: number of the block.
+        :param events: the events of the warmup; with an interval, not used.
+        """
+        if self.interval is None:
+            return jnp.any(block == jnp.asarray(events))
+        every = max(1, round(self.interval / self.block_steps))
+        since = block - self.descent_blocks
+        return (since >= 0) & (since % every == 0)
 
     @cached_property
     def frame_events(self) -> np.ndarray:
