@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import random
 from numpyro.infer.mcmc import MCMCKernel
 
 from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.kernels.account import OF_EVERY_RUN, KernelAccount
 from numpyro_pl.kernels.binding import Binding, bind_model, bind_potential
 from numpyro_pl.kernels.layout import Layout
-from numpyro_pl.kernels.reports import report
+from numpyro_pl.kernels.reports import report, shown
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.kernels.start import (
@@ -38,7 +38,7 @@ from numpyro_pl.warmup.schedule import Schedule
 __all__ = ["LangevinKernel"]
 
 
-class LangevinKernel(MCMCKernel):
+class LangevinKernel(KernelAccount, MCMCKernel):
     """
     Base class of the kernels: initialization, one draw of many steps, collected fields,
     resuming. Subclasses define :meth:`_dynamics` and :meth:`_groups`.
@@ -115,8 +115,8 @@ class LangevinKernel(MCMCKernel):
 
     @property
     def default_fields(self):
-        """Fields that every run collects."""
-        return (self.sample_field, "diverging")
+        """Fields that every run collects: what `report` needs, a few numbers a draw."""
+        return (self.sample_field, *OF_EVERY_RUN)
 
     def _bind(self, model_args, model_kwargs) -> tuple[Binding, Data]:
         """The target for these arguments, and the data as its programs take them."""
@@ -251,16 +251,8 @@ class LangevinKernel(MCMCKernel):
 
     def get_diagnostics_str(self, state):
         """Stage, temperature, noise and divergences, for the progress bar."""
-        batched = np.ndim(state.i) > 0
         stage = self._schedule.stage(int(np.max(state.i)) - 1)
-        sampling = stage == "sampling"
-        t = state.mean_kinetic_temperature if sampling else state.kinetic_temperature
-        noise = float(jnp.mean(state.noise_fraction))
-        divergences = int(jnp.sum(state.num_divergences))
-        return (
-            f"{stage} temperature={_shown(t, batched)} noise={noise:.3g} "
-            f"divergences={divergences:d}"
-        )
+        return shown(state, stage)
 
     def refresh(self, state, model_args, model_kwargs):
         """The state unchanged: only its last potential energy depends on the data."""
@@ -290,10 +282,3 @@ def _split(rng_key: jax.Array, single: bool) -> tuple[jax.Array, jax.Array]:
 
 def _is_white(framing: FrameSettings | None) -> bool:
     return framing is not None and framing.axes is not None
-
-
-def _shown(temperature, batched: bool) -> str:
-    """Temperatures of the groups, averaged over chains."""
-    values = np.asarray(temperature)
-    values = values.mean(0) if batched else values
-    return ",".join(f"{t:.3g}" for t in np.atleast_1d(values))
