@@ -17,6 +17,12 @@ from numpyro_pl.diagnostics.function_rhat import (
 )
 from numpyro_pl.diagnostics.minibatch_noise import minibatch_noise, noise_normality
 from numpyro_pl.diagnostics.predictions import predictive_probabilities
+from numpyro_pl.diagnostics.regression_scores import (
+    Score,
+    crps,
+    interval_coverage,
+    log_predictive_density,
+)
 from numpyro_pl.diagnostics.report import Report, report
 from numpyro_pl.diagnostics.scores import (
     CalibrationCurve,
@@ -34,15 +40,19 @@ __all__ = [
     "CalibrationCurve",
     "Report",
     "RhatSummary",
+    "Score",
     "accuracy",
     "agreement",
     "calibration_curve",
     "classification_metrics",
     "compare",
     "configurational_temperature",
+    "crps",
     "expected_calibration_error",
     "function_rhat",
+    "interval_coverage",
     "log_loss",
+    "log_predictive_density",
     "minibatch_noise",
     "noise_normality",
     "predictive_probabilities",

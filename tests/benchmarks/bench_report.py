@@ -1,0 +1,54 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+How often `report` calls runs right: 100 seeds of good ones and of ones that are wrong
+in a known way. ::
+
+    python tests/benchmarks/bench_report.py [seeds]
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import report_runs as runs
+
+from numpyro_pl import report
+
+EXPECTED = {
+    "good": (),
+    "unsettled": ("warmup",),
+    "mode": ("chains",),
+    "short": ("length",),
+    "kernel as it is": (),
+    "thermostat 10 % hot": ("temperature",),
+    "noise not compensated": ("temperature",),
+    "noise estimate frozen": ("noise",),
+}
+
+
+def main(num_seeds):
+    found = {
+        kind: [runs.synthetic(kind, seed) for seed in range(num_seeds)]
+        for kind in ("good", "unsettled", "mode", "short")
+    }
+    plain = runs.warmed_up(num_seeds)
+    for kind in ("kernel as it is", "thermostat 10 % hot"):
+        found[kind] = runs.broken(plain, kind)
+    frozen = runs.warmed_up(num_seeds, **runs.FROZEN)
+    for kind in ("noise not compensated", "noise estimate frozen"):
+        found[kind] = runs.broken(frozen, kind)
+    print(f"{'run':24s}{'called bad':>12s}{'for the right reason':>22s}  all reasons")
+    for kind, several in found.items():
+        subjects = [{v.subject for v in report(run).problems} for run in several]
+        bad = sum(map(bool, subjects))
+        right = sum(set(EXPECTED[kind]) <= s and bool(s) for s in subjects)
+        reasons = dict(Counter(s for one in subjects for s in one))
+        shown = f"{right:d}" if EXPECTED[kind] else "-"
+        print(f"{kind:24s}{bad:8d}/{num_seeds}{shown:>18s}      {reasons}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
