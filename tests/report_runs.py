@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from numpyro.infer import MCMC
+from jax import lax
 from scipy.signal import lfilter
 
 from numpyro_pl import PseudoLangevin
@@ -77,55 +77,65 @@ def data():
     return x, jax.random.normal(key_y, (1000,))
 
 
-def warmed_up(num_seeds, num_warmup=150, num_samples=400, **settings):
-    """A kernel warmed up, with the chains of all seeds side by side."""
-    settings = {"num_steps": 50, "control_variate": None, **settings}
-    kernel = PseudoLangevin(model, dense_mass=False, **settings)
-    mcmc = MCMC(
-        kernel,
-        num_warmup=num_warmup,
-        num_samples=num_samples,
-        num_chains=CHAINS * num_seeds,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    mcmc.warmup(jax.random.key(1), *data())
-    return mcmc
-
-
 FROZEN = {"example_friction": False, "noise_fraction": 0.2, "variance_rate": 1e-12}
 """Settings with which the noise estimate never changes after warmup."""
 
 
-def broken(mcmc, kind):
-    """The runs of all seeds, with the state changed after the warmup."""
-    state = mcmc.last_state
-    mcmc.post_warmup_state = _changed(state, kind)
-    mcmc.run(mcmc.post_warmup_state.rng_key, *data())
-    mcmc.post_warmup_state = state
-    samples = mcmc.get_samples(group_by_chain=True)
-    fields = dict(mcmc.get_extra_fields(group_by_chain=True))
+def simulated(kinds, num_seeds, num_warmup=150, num_samples=300, **settings):
+    """
+    Runs of a kernel by kind, those of all seeds and kinds side by side; what is wrong
+    with a kind is changed after the warmup.
+    """
+    settings = {"num_steps": 50, "control_variate": None, **settings}
+    kernel = PseudoLangevin(model, dense_mass=False, **settings)
+    args, num = data(), CHAINS * num_seeds * len(kinds)
+    state = kernel.init(
+        jax.random.split(jax.random.key(1), num), num_warmup, None, args, {}
+    )
+    names = ("z", *kernel.default_fields[1:])
+
+    @jax.jit
+    def advance(state, buffers, num):
+        """One program for warmup and sampling."""
+
+        def draw(i, carry):
+            state, buffers = carry
+            state = kernel.sample(state, args, {})
+            values = {name: getattr(state, name) for name in names}
+            at = jnp.minimum(i, num_samples - 1)
+            return state, jax.tree.map(lambda b, v: b.at[at].set(v), buffers, values)
+
+        return lax.fori_loop(0, num, draw, (state, buffers))
+
+    buffers = jax.tree.map(
+        lambda x: jnp.zeros((num_samples, *x.shape), x.dtype),
+        {name: getattr(state, name) for name in names},
+    )
+    state, _ = advance(state, buffers, num_warmup)
+    of_chain = np.repeat(kinds, CHAINS * num_seeds)
+    state, buffers = advance(_broken(state, of_chain), buffers, num_samples)
+    fields = {
+        k: jax.tree.map(lambda x: np.moveaxis(np.asarray(x), 0, 1), v)
+        for k, v in buffers.items()
+    }
     # To the report the target is the posterior.
-    fields["temperature"] = jnp.ones_like(fields["temperature"])
-    samples, fields, last = jax.tree.map(np.asarray, (samples, fields, _plain(mcmc)))
-    runs = []
-    for first in range(0, len(next(iter(samples.values()))), CHAINS):
-        parts = jax.tree.map(
-            lambda x, i=first: x[i : i + CHAINS], (samples, fields, last)
-        )
-        runs.append(Run(*parts[:2], mcmc.sampler, parts[2]))
-    return runs
+    fields["temperature"] = np.ones_like(fields["temperature"])
+    last = jax.tree.map(np.asarray, state._replace(rng_key=state.i))
+    found = {kind: [] for kind in kinds}
+    for first in range(0, num, CHAINS):
+        part, end = jax.tree.map(lambda x, i=first: x[i : i + CHAINS], (fields, last))
+        run = Run(part.pop("z"), part, kernel, end)
+        found[of_chain[first]].append(run)
+    return found
 
 
-def _plain(mcmc):
-    """The last state without its keys, which NumPy cannot hold."""
-    return mcmc.last_state._replace(rng_key=mcmc.last_state.i)
-
-
-def _changed(state, kind):
-    if kind == "thermostat 10 % hot":
-        return state._replace(temperature=1.1 * state.temperature)
-    if kind == "noise not compensated":
-        zero = jax.tree.map(jnp.zeros_like, state.noise_variance)
-        return state._replace(noise_variance=zero)
-    return state
+def _broken(state, kinds):
+    """The state with what is wrong, by the kind of each chain."""
+    hot = jnp.where(kinds == "thermostat 10 % hot", 1.1, 1.0)
+    counted = jnp.where(kinds == "noise not compensated", 0.0, 1.0)
+    return state._replace(
+        temperature=(hot * state.temperature).astype(state.temperature.dtype),
+        noise_variance=jax.tree.map(
+            lambda v: (v.T * counted.astype(v.dtype)).T, state.noise_variance
+        ),
+    )

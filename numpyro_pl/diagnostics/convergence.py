@@ -99,7 +99,11 @@ def ess_within_chains(draws: Array) -> Array:
 
     def within(x):
         scores = _normal_scores(x)
-        return (_effective_sample_size(scores - scores.mean(-1, keepdims=True)),)
+        scores -= scores.mean(-1, keepdims=True)
+        # One chain has no variance of means: count it twice.
+        twice = scores.shape[1] == 1
+        scores = np.concatenate([scores, scores], 1) if twice else scores
+        return (_effective_sample_size(scores) / (2 if twice else 1),)
 
     (found,) = _over_scalars(within, draws)
     return found

@@ -133,9 +133,8 @@ def report(
     verdicts = judged(record, figures)
     sites, chains = _sites(figures), _chains(record, figures)
     if data is not None:
-        more = measured_with_data(
-            record, _model_of(record, model), _arguments(data), rng_key
-        )
+        arguments = _arguments(data)
+        more = measured_with_data(record, _model_of(record, model), arguments, rng_key)
         verdicts += judged_with_data(record, more)
         sites = sites.join(more.sites)
         chains = _with_positions(record, chains, more.by_chain)

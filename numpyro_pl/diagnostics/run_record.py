@@ -96,7 +96,8 @@ def _of_mcmc(mcmc: Any, draws: dict[str, np.ndarray]) -> RunRecord:
         record = record._replace(
             gradients=np.full(record.shape, account.num_steps * mcmc.thinning)
         )
-    return record._replace(account=account, kernel=type(kernel).__name__, mcmc=mcmc)
+    name = "" if kernel is None else type(kernel).__name__
+    return record._replace(account=account, kernel=name, mcmc=mcmc)
 
 
 def _of_xarray(source: Any, draws: dict[str, np.ndarray]) -> RunRecord:

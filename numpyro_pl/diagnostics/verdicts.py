@@ -69,13 +69,15 @@ def judged(record: RunRecord, figures: RunFigures) -> list[Verdict]:
     :param RunRecord record: the run.
     :param RunFigures figures: its figures.
     """
-    found = [_divergences(record, figures)]
+    found: list[Verdict | None] = [_divergences(record, figures)]
     if record.temperature is not None:
         found += [_temperature(figures), _noise(record, figures)]
     settled = _settled(record, figures)
+    is_settled = settled.status != "bad"
     found.append(settled)
-    separate = _places(record, figures, settled.status != "bad")
-    return [v for v in [*found, separate, _length(record, figures)] if v is not None]
+    found.append(_places(record, figures, is_settled))
+    found.append(_length(record, figures, is_settled))
+    return [v for v in found if v is not None]
 
 
 def _divergences(record: RunRecord, figures: RunFigures) -> Verdict | None:
@@ -239,14 +241,14 @@ def _places(record: RunRecord, figures: RunFigures, is_settled: bool) -> Verdict
             "must not be averaged. Weights of a network are not identified: look at "
             "its predictions with function_rhat.",
         )
-    if len(apart):
+    if known.r_hat.max() > APART:
         return Verdict(
             "chains", "unknown", f"{value}, which slow or unsettled chains explain."
         )
     return Verdict("chains", "good", f"The chains agree: {value}.")
 
 
-def _length(record: RunRecord, figures: RunFigures) -> Verdict:
+def _length(record: RunRecord, figures: RunFigures, is_settled: bool) -> Verdict:
     """Whether there are enough effective draws."""
     num_chains, _ = record.shape
     ess = figures.scalars.ess_within.dropna()
@@ -258,6 +260,8 @@ def _length(record: RunRecord, figures: RunFigures) -> Verdict:
         f"The slowest scalar ({worst}) has {value:,.0f} effective draws, the median "
         f"{ess.median():,.0f}"
     )
+    if not is_settled:
+        return Verdict("length", "unknown", f"{text}, unsettled ones included.")
     if value < least:
         return Verdict(
             "length",

@@ -34,12 +34,10 @@ def main(num_seeds):
         kind: [runs.synthetic(kind, seed) for seed in range(num_seeds)]
         for kind in ("good", "unsettled", "mode", "short")
     }
-    plain = runs.warmed_up(num_seeds)
-    for kind in ("kernel as it is", "thermostat 10 % hot"):
-        found[kind] = runs.broken(plain, kind)
-    frozen = runs.warmed_up(num_seeds, **runs.FROZEN)
-    for kind in ("noise not compensated", "noise estimate frozen"):
-        found[kind] = runs.broken(frozen, kind)
+    found |= runs.simulated(["kernel as it is", "thermostat 10 % hot"], num_seeds)
+    kinds = ["noise not compensated", "noise estimate frozen"]
+    found |= runs.simulated(kinds, num_seeds, **runs.FROZEN)
+    print(f"{num_seeds} seeds of each")
     print(f"{'run':24s}{'called bad':>12s}{'for the right reason':>22s}  all reasons")
     for kind, several in found.items():
         subjects = [{v.subject for v in report(run).problems} for run in several]
