@@ -81,7 +81,7 @@ FROZEN = {"example_friction": False, "noise_fraction": 0.2, "variance_rate": 1e-
 """Settings with which the noise estimate never changes after warmup."""
 
 
-def simulated(kinds, num_seeds, num_warmup=150, num_samples=300, **settings):
+def simulated(kinds, num_seeds, num_warmup=100, num_samples=300, **settings):
     """
     Runs of a kernel by kind, those of all seeds and kinds side by side; what is wrong
     with a kind is changed after the warmup.

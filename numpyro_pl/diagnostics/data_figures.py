@@ -117,7 +117,10 @@ def judged_with_data(record: RunRecord, figures: DataFigures) -> list[Verdict]:
         noise is None or noise.max() > LEAST_NOISE
     ):
         found.append(_normality(figures.sites))
-    if "noise_ratio" in figures.by_group:
+    matters = noise is not None and (
+        max(noise.max(), (noise / figures.by_group.noise_ratio).max()) > LEAST_NOISE
+    )
+    if matters:
         found.append(_stale(figures.by_group))
     return found
 
