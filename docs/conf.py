@@ -11,7 +11,9 @@ import numpyro_pl
 PAGES = Path(__file__).parent
 sys.path.insert(0, str(PAGES))
 import house  # noqa: E402
+import reports  # noqa: E402
 
+reports.write(PAGES / "_generated")
 house.draw(PAGES / "architecture.rst", PAGES / "_generated" / "house.svg")
 
 project = "numpyro_pl"

@@ -12,7 +12,7 @@ from numpyro_pl import (
     plots,
     store,
 )
-from numpyro_pl.diagnostics import compare, temperature_sweep
+from numpyro_pl.diagnostics import compare, report, temperature_sweep
 from numpyro_pl.kernels.partitioned import PartitionedLangevin
 from numpyro_pl.kernels.pseudo_langevin import PseudoLangevin
 from numpyro_pl.kernels.published import PublishedPseudoLangevin
@@ -50,6 +50,7 @@ __all__ = [
     "plots",
     "predict",
     "random_scaled_sgdm",
+    "report",
     "sample_to_store",
     "store",
     "streamed",

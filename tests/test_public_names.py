@@ -43,7 +43,8 @@ def test_what_the_package_shows():
         "SGNHT",
     }
     workflow = {"compare", "find_map", "init_to_map", "random_scaled_sgdm"}
-    workflow |= {"predict", "sample_to_store", "streamed", "temperature_sweep"}
+    workflow |= {"predict", "report", "sample_to_store", "streamed"}
+    workflow |= {"temperature_sweep"}
     assert set(npl.__all__) == kernels | workflow | set(MODULES)
     assert set(dir(npl)) == {*npl.__all__, "__version__"}
 

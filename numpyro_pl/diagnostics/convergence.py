@@ -18,7 +18,14 @@ from scipy import fft
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-__all__ = ["MIN_DRAWS", "ChainSummary", "rank_rhat", "summarize_chains", "wasserstein1"]
+__all__ = [
+    "MIN_DRAWS",
+    "ChainSummary",
+    "ess_within_chains",
+    "rank_rhat",
+    "summarize_chains",
+    "wasserstein1",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -78,6 +85,28 @@ def rank_rhat(draws: Array) -> Array:
     """
     (r_hat,) = _over_scalars(lambda x: (_rank_rhat(_split(x))[0],), draws)
     return r_hat
+
+
+def ess_within_chains(draws: Array) -> Array:
+    """
+    Effective sample size of the rank-normalized draws, of all chains together, from
+    autocorrelations within chains alone: unlike `ess_bulk` it does not fall where
+    chains are in different places, and so tells slow chains from separate ones.
+
+    :param draws: array of shape (chain, draw, scalars).
+    :return: array of shape (scalars,), NaN for a scalar with a draw that is not finite.
+    """
+
+    def within(x):
+        scores = _normal_scores(x)
+        scores -= scores.mean(-1, keepdims=True)
+        # One chain has no variance of means: count it twice.
+        twice = scores.shape[1] == 1
+        scores = np.concatenate([scores, scores], 1) if twice else scores
+        return (_effective_sample_size(scores) / (2 if twice else 1),)
+
+    (found,) = _over_scalars(within, draws)
+    return found
 
 
 def wasserstein1(a: Array, b: Array) -> Array:

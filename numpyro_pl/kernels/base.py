@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpyro.infer.mcmc import MCMCKernel
 
 from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.kernels.account import OF_EVERY_RUN, KernelAccount
 from numpyro_pl.kernels.binding import Binding, bind_model, bind_potential
 from numpyro_pl.kernels.layout import Layout
 from numpyro_pl.kernels.placement import Placements, check_keys
-from numpyro_pl.kernels.reports import report, shown_temperatures
+from numpyro_pl.kernels.reports import report, shown
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.kernels.start import (
@@ -40,7 +40,7 @@ from numpyro_pl.warmup.schedule import Schedule
 __all__ = ["LangevinKernel"]
 
 
-class LangevinKernel(MCMCKernel):
+class LangevinKernel(KernelAccount, MCMCKernel):
     """
     Base class of the kernels: initialization, one draw of many steps, collected fields,
     resuming. Subclasses define :meth:`_dynamics` and :meth:`_groups`.
@@ -118,8 +118,8 @@ class LangevinKernel(MCMCKernel):
 
     @property
     def default_fields(self):
-        """Fields that every run collects."""
-        return (self.sample_field, "diverging")
+        """Fields that every run collects: what `report` needs, a few numbers a draw."""
+        return (self.sample_field, *OF_EVERY_RUN)
 
     def _bind(self, model_args, model_kwargs) -> tuple[Binding, Data]:
         """The target for these arguments, and the data as its programs take them."""
@@ -263,16 +263,8 @@ class LangevinKernel(MCMCKernel):
 
     def get_diagnostics_str(self, state):
         """Stage, temperature, noise and divergences, for the progress bar."""
-        batched = np.ndim(state.i) > 0
         stage = self._schedule.stage(int(np.max(state.i)) - 1)
-        sampling = stage == "sampling"
-        t = state.mean_kinetic_temperature if sampling else state.kinetic_temperature
-        noise = float(jnp.mean(state.noise_fraction))
-        divergences = int(jnp.sum(state.num_divergences))
-        return (
-            f"{stage} temperature={shown_temperatures(t, batched)} noise={noise:.3g} "
-            f"divergences={divergences:d}"
-        )
+        return shown(state, stage)
 
     def refresh(self, state, model_args, model_kwargs):
         """The state unchanged: only its last potential energy depends on the data."""

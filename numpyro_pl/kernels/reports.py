@@ -11,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from numpyro_pl.kernels.account import warmup_problems
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.warmup.frame import has_left
 from numpyro_pl.warmup.settling import (
     BAD_SHARE,
-    problems,
     warn_of_distance,
     warn_of_divergences,
     warn_unless_settled,
 )
 
-__all__ = ["report", "shown_temperatures"]
+__all__ = ["report", "shown"]
 
 FIRST_CHECK = 50
 """Draws after warmup at which the distance from the anchor is looked at first."""
@@ -41,14 +41,10 @@ def report(run: Run, i, state: LangevinState) -> None:
     :param LangevinState state: state of the chain or chains after it.
     """
     num_warmup = run.schedule.num_warmup
-    sizes = np.atleast_1d(run.layout.sizes)
-    allowed = np.array([_allowed_noise(m) for m in run.dynamics.members])
+    dynamics, sizes = run.dynamics, np.atleast_1d(run.layout.sizes)
 
-    def settled(record, noise):
-        one = np.ndim(noise) == (0 if len(sizes) == 1 else 1)
-        if one:
-            record, noise = jax.tree.map(lambda x: np.asarray(x)[None], (record, noise))
-        warn_unless_settled(problems(record, noise, allowed, sizes))
+    def settled(*measured):
+        warn_unless_settled(warmup_problems(dynamics, sizes, measured))
 
     if num_warmup:
         lax.cond(
@@ -96,19 +92,20 @@ def _diverged(total, num_draws) -> None:
     warn_of_divergences(int(total), int(num_draws))
 
 
-def _allowed_noise(dynamics) -> float:
-    """The noise fraction asked for; no bound where the user has set the steps."""
-    fraction = dynamics.noise_fraction
-    return fraction if dynamics.warmup_sets_scales and fraction else np.inf
-
-
-def shown_temperatures(temperature, batched: bool) -> str:
+def shown(state: LangevinState, stage: str) -> str:
     """
-    Temperatures of the groups, averaged over chains.
+    Stage, temperature, noise and divergences, for the progress bar.
 
-    :param temperature: temperatures of one chain or of several.
-    :param bool batched: whether there is a leading axis of chains.
+    :param LangevinState state: state of the chain or chains.
+    :param str stage: what the run is doing.
     """
-    values = np.asarray(temperature)
-    values = values.mean(0) if batched else values
-    return ",".join(f"{t:.3g}" for t in np.atleast_1d(values))
+    sampling = stage == "sampling"
+    t = state.mean_kinetic_temperature if sampling else state.kinetic_temperature
+    values = np.asarray(t).mean(0) if np.ndim(state.i) > 0 else np.asarray(t)
+    temperatures = ",".join(f"{t:.3g}" for t in np.atleast_1d(values))
+    noise = float(jnp.mean(state.noise_fraction))
+    divergences = int(jnp.sum(state.num_divergences))
+    return (
+        f"{stage} temperature={temperatures} noise={noise:.3g} "
+        f"divergences={divergences:d}"
+    )

@@ -20,7 +20,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer.util import constrain_fn, initialize_model, potential_energy
+from numpyro.infer.util import (
+    constrain_fn,
+    initialize_model,
+    potential_energy,
+    unconstrain_fn,
+)
 
 from numpyro_pl.model.handlers import IndexedModel, seeded
 from numpyro_pl.model.indices import INDICES_KWARG, Indices, Rows
@@ -264,6 +269,15 @@ class MinibatchPotential:
             return {name: v for name, v in values.items() if name not in skip}
 
         return constrain
+
+    def unconstrain_fn(self, data: Data) -> Callable[[dict], dict]:
+        """
+        Function from constrained values of the latent sites to a position; the model is
+        replayed on one minibatch.
+        """
+        args, kwargs = data
+        kwargs = {**kwargs, INDICES_KWARG: self.first_rows()}
+        return lambda values: unconstrain_fn(self._model, args, kwargs, values)
 
     def first_rows(self, offset: int = 0) -> dict[str, jax.Array]:
         """The first minibatch of rows of each plate, from row `offset` on."""

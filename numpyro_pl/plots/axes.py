@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "COLORS",
     "SQUARE",
     "TARGET_LINE",
     "given_axes",
@@ -17,6 +18,9 @@ __all__ = [
     "pyplot",
     "unit_square",
 ]
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette, which suits all color vision."""
 
 SQUARE = (4.8, 4.8)
 """Size of a new square figure, in inches."""

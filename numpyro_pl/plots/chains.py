@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from numpyro_pl.plots.axes import (
+    COLORS,
     TARGET_LINE,
     given_axes,
     legend_above,
@@ -16,7 +17,7 @@ from numpyro_pl.plots.axes import (
     pyplot,
 )
 
-__all__ = ["plot_temperature", "plot_traces"]
+__all__ = ["plot_noise", "plot_temperature", "plot_traces"]
 
 LOG_SCALE_FROM = 10
 """Ratio of targets above which a linear axis would flatten the coldest groups."""
@@ -75,8 +76,7 @@ def plot_temperature(
     is logarithmic if the targets differ by more than a factor of 10.
 
     :param temperature: array of shape (chain, draw), or (draw,) for one chain, or
-        (chain, draw, groups); or an `MCMC` that was run with
-        `extra_fields=("kinetic_temperature",)`.
+        (chain, draw, groups); or an `MCMC` of a kernel of this package.
     :param target: temperature of the sampler, marked by a dashed line; one value, or
         one per group.
     :param names: names of the groups.
@@ -86,18 +86,14 @@ def plot_temperature(
         does not match, or the `MCMC` lacks the field.
     :raises ImportError: if Matplotlib is missing.
     """
-    values, labels = _temperatures(temperature, names)
+    field = "kinetic_temperature"
+    values, labels = _by_group(_collected(temperature, field), "temperature", names)
     if np.size(target) not in (1, len(values)):
         raise ValueError(
             f"{np.size(target)} targets for {len(values)} groups of parameters."
         )
     ax = new_axes(ax)
-    for group, (label, chains) in enumerate(zip(labels, values, strict=True)):
-        # With a single group each chain has a color; otherwise each group has one.
-        colors = [
-            f"C{(group if len(values) > 1 else i) % 10}" for i in range(len(chains))
-        ]
-        _draw_group(ax, chains, colors, f"{label} ({chains.mean():#.4g})")
+    _draw_groups(ax, values, labels)
     marks = np.unique(np.asarray(target, dtype=np.float64))
     if values.min() > 0 and marks[0] > 0 and marks[-1] > LOG_SCALE_FROM * marks[0]:
         ax.set_yscale("log")
@@ -105,6 +101,36 @@ def plot_temperature(
         ax.axhline(mark, label="target" if i == 0 else None, **TARGET_LINE)
     ax.set_xlabel("draw")
     ax.set_ylabel("kinetic temperature")
+    ax.margins(x=0.01)
+    legend_above(ax)
+    return ax
+
+
+def plot_noise(
+    noise_fraction: Any, names: Sequence[str] | None = None, ax: Any = None
+) -> Any:
+    """
+    Share of the thermostat's noise that the minibatches supply, at each draw (thin
+    lines) and its running mean (bold), one of each per chain. The legend gives the mean
+    over all chains and draws. A share that grows after warmup means that the chains
+    have moved to where the noise is larger.
+
+    :param noise_fraction: array of shape (chain, draw), or (draw,) for one chain, or
+        (chain, draw, groups); or an `MCMC` of a kernel of this package.
+    :param names: names of the groups.
+    :param ax: axes to draw on; new ones by default.
+    :return: the axes.
+    :raises ValueError: if the array has another shape, the number of names does not
+        match, or the `MCMC` lacks the field.
+    :raises ImportError: if Matplotlib is missing.
+    """
+    found = _collected(noise_fraction, "noise_fraction")
+    values, labels = _by_group(found, "noise_fraction", names)
+    ax = new_axes(ax)
+    _draw_groups(ax, values, labels)
+    ax.set_ylim(bottom=0.0)
+    ax.set_xlabel("draw")
+    ax.set_ylabel("share of minibatch noise")
     ax.margins(x=0.01)
     legend_above(ax)
     return ax
@@ -118,6 +144,15 @@ def _trace_axes(ax: Any, num: int) -> np.ndarray:
         )
         return axes[:, 0]
     return given_axes(ax, num, "functionals")
+
+
+def _draw_groups(ax: Any, values: np.ndarray, labels: Sequence[str]) -> None:
+    """Values of shape (groups, chain, draw), with their means in the legend."""
+    for group, (label, chains) in enumerate(zip(labels, values, strict=True)):
+        # With a single group each chain has a color; otherwise each group has one.
+        numbers = [group if len(values) > 1 else i for i in range(len(chains))]
+        colors = [COLORS[k % len(COLORS)] for k in numbers]
+        _draw_group(ax, chains, colors, f"{label} ({chains.mean():#.4g})")
 
 
 def _draw_group(ax: Any, chains: np.ndarray, colors: Sequence[str], label: str) -> None:
@@ -134,19 +169,19 @@ def _draw_group(ax: Any, chains: np.ndarray, colors: Sequence[str], label: str) 
         )
 
 
-def _temperatures(
-    temperature: Any, names: Sequence[str] | None
+def _by_group(
+    field: Any, name: str, names: Sequence[str] | None
 ) -> tuple[np.ndarray, list[str]]:
-    """Temperatures of shape (groups, chain, draw), and one label per group."""
-    values = np.asarray(_collected(temperature), dtype=np.float64)
+    """Values of shape (groups, chain, draw), and one label per group."""
+    values = np.asarray(field, dtype=np.float64)
     if values.ndim == 3:
         values = np.moveaxis(values, -1, 0)
         labels = [f"group {i}" for i in range(len(values))]
     else:
-        values = _as_trace(values, "temperature")[None]
+        values = _as_trace(values, name)[None]
         labels = ["running mean"]
     if values.size == 0:
-        raise ValueError(f"temperature holds no draws: its shape is {values.shape}.")
+        raise ValueError(f"{name} holds no draws: its shape is {values.shape}.")
     if names is not None:
         labels = list(names)
     if len(labels) != len(values):
@@ -154,17 +189,17 @@ def _temperatures(
     return values, labels
 
 
-def _collected(temperature: Any) -> Any:
-    """The kinetic temperatures of an `MCMC`; anything else is returned unchanged."""
-    if not hasattr(temperature, "get_extra_fields"):
-        return temperature
-    fields = temperature.get_extra_fields(group_by_chain=True)
-    if "kinetic_temperature" not in fields:
+def _collected(source: Any, field: str) -> Any:
+    """A field of an `MCMC`; anything else is returned unchanged."""
+    if not hasattr(source, "get_extra_fields"):
+        return source
+    fields = source.get_extra_fields(group_by_chain=True)
+    if field not in fields:
         raise ValueError(
-            "this MCMC did not collect its kinetic temperature: run it with "
-            'extra_fields=("kinetic_temperature",).'
+            f"this MCMC did not collect {field}, which every run of a kernel of this "
+            f'package does: run it with extra_fields=("{field}",).'
         )
-    return fields["kinetic_temperature"]
+    return fields[field]
 
 
 def _as_trace(value: Any, name: str) -> np.ndarray:

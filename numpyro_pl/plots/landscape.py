@@ -10,17 +10,17 @@ import numpy as np
 from numpyro_pl.landscape.curves import StabilizationCurve
 from numpyro_pl.landscape.eigenspace import Eigenspace
 from numpyro_pl.landscape.spread import QuadraticValidity
-from numpyro_pl.plots.axes import new_axes
+from numpyro_pl.plots.axes import COLORS, new_axes
 
 __all__ = ["plot_quadratic_validity", "plot_spectrum", "plot_stabilization"]
 
 _FIGSIZE = (6.4, 4.8)
 
-# Okabe and Ito's palette suits all color vision; markers serve black and white.
+# Markers serve black and white.
 _STYLES = {
-    "delta1": ("#0072B2", "o", r"$\Delta_1$"),
-    "delta2": ("#D55E00", "s", r"$\Delta_2$"),
-    "delta2_subspace": ("#009E73", "^", r"$\Delta_2^{(%d)}$"),
+    "delta1": (COLORS[0], "o", r"$\Delta_1$"),
+    "delta2": (COLORS[1], "s", r"$\Delta_2$"),
+    "delta2_subspace": (COLORS[2], "^", r"$\Delta_2^{(%d)}$"),
 }
 
 

@@ -53,10 +53,16 @@ def test_fields(reference, regression):
     np.testing.assert_allclose(fields["potential_energy"][0, -1], exact, rtol=1e-5)
 
 
-def test_diverging_is_collected_by_default(regression):
+def test_what_a_report_needs_is_collected_by_default(regression):
     mcmc = make(samples=3)
     mcmc.run(jax.random.key(0), *regression)
-    assert set(mcmc.get_extra_fields()) == {"diverging"}
+    assert set(mcmc.get_extra_fields()) == {
+        "diverging",
+        "potential_energy",
+        "temperature",
+        "kinetic_temperature",
+        "noise_fraction",
+    }
 
 
 @pytest.fixture
