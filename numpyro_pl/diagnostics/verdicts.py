@@ -5,8 +5,8 @@
 What the figures of a run mean: one sentence for each question, and what to change.
 
 What is called bad is larger than what matters and than what chance makes. The second
-bound comes from standard errors and is so wide that a good chain is called bad in fewer
-than 5 of 100 runs, all questions together; `tests/benchmarks/bench_report.py` measures that.
+bound comes from standard errors, and is so wide that a good chain is called bad in
+fewer than 5 of 100 runs (`tests/benchmarks/bench_report.py` measures how often).
 """
 
 from typing import Any, NamedTuple
