@@ -5,7 +5,7 @@ parameters), B = 128: ratios to a bare jitted minibatch gradient of the same run
     python tests/benchmarks/bench_step.py [--increments signs] [--widths 1000 900]
 
 With `--friction` instead a step with friction from the examples against one without it
-(102,230 parameters: `--widths 300 220`; 1,564: `--widths 14 5`).
+(101,940 parameters: `--widths 310 220`; 1,549: `--widths 14 5`).
 """
 
 import argparse
