@@ -126,12 +126,11 @@ class Binding(NamedTuple):
 
             if anchor is not None:
                 losses = relative_to_anchor(losses, anchor)
-            return example_friction(
-                losses, groups, displacement, temperature, plate.strata
-            )
+            return example_friction(losses, groups, displacement, temperature, strata)
 
         several = len(plates) > 1
         plate = next(iter(plates.values()))
+        strata = plate.strata
         return MinibatchGradient(
             potential.draw_indices,
             mean_of_halves if several else grad,
