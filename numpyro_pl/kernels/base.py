@@ -30,7 +30,8 @@ from numpyro_pl.kernels.transition import next_state
 from numpyro_pl.model.arguments import data_signature
 from numpyro_pl.model.columns import warn_of_unscaled_columns
 from numpyro_pl.model.handlers import FullDataModel
-from numpyro_pl.model.potential import Data, as_it_is
+from numpyro_pl.model.plain_potential import as_it_is
+from numpyro_pl.model.potential import Data
 from numpyro_pl.trees.arithmetic import Tree, leaf_names, row, size_of
 from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import FrameSettings

@@ -24,8 +24,9 @@ from numpyro_pl.model.control_variate import (
     anchored_potential,
     relative_to_anchor,
 )
+from numpyro_pl.model.plain_potential import PlainPotential
 from numpyro_pl.model.plates import PlateSizes
-from numpyro_pl.model.potential import Data, MinibatchPotential, PlainPotential
+from numpyro_pl.model.potential import Data, MinibatchPotential
 from numpyro_pl.model.sharding import Shards
 from numpyro_pl.model.sites import ModelSites, inspect_sites
 from numpyro_pl.model.split_model import split_model
@@ -124,8 +125,7 @@ class Binding(NamedTuple):
             def losses(groups):
                 return potential.row_losses(layout.unpack(groups), batch, *data)
 
-            if anchor is not None:
-                losses = relative_to_anchor(losses, anchor)
+            losses = losses if anchor is None else relative_to_anchor(losses, anchor)
             return example_friction(losses, groups, displacement, temperature, strata)
 
         several = len(plates) > 1
