@@ -210,6 +210,16 @@ def test_minibatches_of_strata(strata):
     )
 
 
+def test_rows_of_a_plate_with_more_rows_than_numbers():
+    """Numbers of 32 bits wrap; those within a device come out right all the same."""
+    plate = PlateSize(10**10, 16, 8)
+    words = jax.random.bits(jax.random.key(0), (500, 16))
+    rows = plate.drawn(words).reshape(500, 8, 2)
+    here = np.asarray(rows - (plate.stratum_size * jnp.arange(8))[:, None])
+    assert here.min() >= 0
+    assert 0.98 * plate.stratum_size < here.max() < plate.stratum_size
+
+
 def test_friction_balances_the_noise_within_strata():
     """
     Its expectation is V u / 2 T with the covariance V of stratified minibatches: means
