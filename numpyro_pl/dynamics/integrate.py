@@ -139,14 +139,14 @@ class _Steps(NamedTuple):
         batch = self._batch(t)
         # Recompute the noise's scale at each use: that costs no more than reading it.
         v = not_hoisted(variance, t)
-        if self._has_friction:
+        slowed = self._one_pass_friction
+        if slowed is None:
+            g = self.gradient.grad(x, batch)
+        else:
             # Stronger, for the measured steps in between, which have none.
             strength = self.measure_every / (self.measure_every - 1)
-            warmth = self.dynamics.temperature / strength
-            g = self.gradient.slowed(x, batch, u, warmth)
+            g = slowed(x, batch, u, self.dynamics.temperature / strength)
             v = self._kept(v)
-        else:
-            g = self.gradient.grad(x, batch)
         x, u = self.dynamics.step(self._increments(t), x, u, g, self.scales, v)
         return Phase(x, u, variance)
 
@@ -180,13 +180,14 @@ class _Steps(NamedTuple):
         adds to the kinetic temperature.
         """
         x, u, variance = phase
-        if not self._has_friction:
+        friction = self.gradient.friction
+        if friction is None or not self.dynamics.uses_friction:
             return gradient, variance, 0.0
         kept, excess = self._kept(variance), self._excess(variance)
-        if self.measure_every > 1:
+        if self._one_pass_friction is not None:
             return gradient, kept, excess
         batch = self._batch(t)
-        force = self.gradient.friction(x, batch, u, self.dynamics.temperature)
+        force = friction(x, batch, u, self.dynamics.temperature)
         share = friction_share(u, force, self.scales)
         # Not a plain product: a force may be infinite where its share is zero.
         gradient = jax.tree.map(
@@ -197,8 +198,11 @@ class _Steps(NamedTuple):
         return gradient, kept, share * excess
 
     @property
-    def _has_friction(self) -> bool:
-        return self.gradient.friction is not None and self.dynamics.uses_friction
+    def _one_pass_friction(self) -> Callable | None:
+        """Where not every step is measured, the friction of those that are not."""
+        if self.measure_every == 1 or not self.dynamics.uses_friction:
+            return None
+        return self.gradient.slowed
 
     def _kept(self, variance: Tree) -> Tree:
         """The noise that the thermostat leaves out beside friction."""

@@ -158,6 +158,7 @@ class Binding(NamedTuple):
     ) -> MinibatchGradient:
         """Gradients that also know the friction from their examples."""
         potential = self.potential
+        assert isinstance(potential, MinibatchPotential)
         strata = next(iter(potential.plates.values())).strata
 
         def parts_on(batch):
