@@ -119,11 +119,12 @@ class _Steps(NamedTuple):
         batch = self.gradient.batch_at(self.batches, t)
         # Recompute the noise's scale at each use: that costs no more than reading it.
         v = not_hoisted(variance, t)
-        if self._has_friction:
+        slowed = self._slowed
+        if slowed is not None:
             # Stronger, for the measured steps in between, which have none.
             strength = self.measure_every / (self.measure_every - 1)
             warmth = self.dynamics.temperature / strength
-            g = self.gradient.slowed(x, batch, u, warmth)
+            g = slowed(x, batch, u, warmth)
             v = self._kept(v)
         else:
             g = self.gradient.grad(x, batch)
@@ -160,13 +161,14 @@ class _Steps(NamedTuple):
         adds to the kinetic temperature.
         """
         x, u, variance = phase
-        if not self._has_friction:
+        friction = self.gradient.friction if self.dynamics.uses_friction else None
+        if self._slowed is not None:
+            return gradient, self._kept(variance), self._excess(variance)
+        if friction is None or self.measure_every > 1:
             return gradient, variance, 0.0
         kept, excess = self._kept(variance), self._excess(variance)
-        if self.measure_every > 1:
-            return gradient, kept, excess
         batch = self.gradient.batch_at(self.batches, t)
-        force = self.gradient.friction(x, batch, u, self.dynamics.temperature)
+        force = friction(x, batch, u, self.dynamics.temperature)
         share = friction_share(u, force, self.scales)
         # Not a plain product: a force may be infinite where its share is zero.
         gradient = jax.tree.map(
@@ -177,8 +179,10 @@ class _Steps(NamedTuple):
         return gradient, kept, share * excess
 
     @property
-    def _has_friction(self) -> bool:
-        return self.gradient.friction is not None and self.dynamics.uses_friction
+    def _slowed(self) -> Callable | None:
+        """The gradient with friction of the steps that do not measure."""
+        used = self.dynamics.uses_friction and self.measure_every > 1
+        return self.gradient.slowed if used else None
 
     def _kept(self, variance: Tree) -> Tree:
         """The noise that the thermostat leaves out beside friction."""

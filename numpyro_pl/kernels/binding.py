@@ -130,38 +130,7 @@ class Binding(NamedTuple):
         )
         if not self.has_friction:
             return minibatches
-        return self._with_friction(minibatches, data, layout, anchor)
-
-    def _with_friction(
-        self,
-        minibatches: MinibatchGradient,
-        data: Data,
-        layout: Layout | WhitenedLayout,
-        anchor: Anchor | None,
-    ) -> MinibatchGradient:
-        """Gradients that also know the friction from their examples."""
-        potential = self.potential
-
-        def parts_on(batch):
-            def energy_and_losses(groups):
-                return potential.with_row_losses(layout.unpack(groups), batch, *data)
-
-            if anchor is None:
-                return energy_and_losses
-            energy = anchored_potential(lambda z: energy_and_losses(z)[0], anchor)
-            losses = relative_to_anchor(lambda z: energy_and_losses(z)[1], anchor)
-            return lambda groups: (energy(groups), losses(groups))
-
-        def friction(groups, batch, displacement, temperature):
-            def losses(groups):
-                return parts_on(batch)(groups)[1]
-
-            return example_friction(losses, groups, displacement, temperature)
-
-        def slowed(groups, batch, displacement, temperature):
-            return slowed_gradient(parts_on(batch), groups, displacement, temperature)
-
-        return minibatches._replace(friction=friction, slowed=slowed)
+        return _with_friction(minibatches, potential, data, layout, anchor)
 
 
 def bind_potential(potential_fn: Callable[[Tree], jax.Array]) -> Binding:
@@ -191,3 +160,34 @@ def bind_model(model: Callable, data: Data) -> Binding:
 
     traced = accepts_tracers(first_position, data)
     return Binding(potential, sites, ArgumentPrograms(traced))
+
+
+def _with_friction(
+    minibatches: MinibatchGradient,
+    potential: MinibatchPotential,
+    data: Data,
+    layout: Layout | WhitenedLayout,
+    anchor: Anchor | None,
+) -> MinibatchGradient:
+    """Gradients that also know the friction from their examples."""
+
+    def parts_on(batch):
+        def energy_and_losses(groups):
+            return potential.with_row_losses(layout.unpack(groups), batch, *data)
+
+        if anchor is None:
+            return energy_and_losses
+        energy = anchored_potential(lambda z: energy_and_losses(z)[0], anchor)
+        losses = relative_to_anchor(lambda z: energy_and_losses(z)[1], anchor)
+        return lambda groups: (energy(groups), losses(groups))
+
+    def friction(groups, batch, displacement, temperature):
+        def losses(groups):
+            return parts_on(batch)(groups)[1]
+
+        return example_friction(losses, groups, displacement, temperature)
+
+    def slowed(groups, batch, displacement, temperature):
+        return slowed_gradient(parts_on(batch), groups, displacement, temperature)
+
+    return minibatches._replace(friction=friction, slowed=slowed)
