@@ -139,14 +139,15 @@ class _Steps(NamedTuple):
         batch = self._batch(t)
         # Recompute the noise's scale at each use: that costs no more than reading it.
         v = not_hoisted(variance, t)
-        slowed = self._one_pass_friction
-        if slowed is None:
-            g = self.gradient.grad(x, batch)
-        else:
+        slowed = self._slowed
+        if slowed is not None:
             # Stronger, for the measured steps in between, which have none.
             strength = self.measure_every / (self.measure_every - 1)
-            g = slowed(x, batch, u, self.dynamics.temperature / strength)
+            warmth = self.dynamics.temperature / strength
+            g = slowed(x, batch, u, warmth)
             v = self._kept(v)
+        else:
+            g = self.gradient.grad(x, batch)
         x, u = self.dynamics.step(self._increments(t), x, u, g, self.scales, v)
         return Phase(x, u, variance)
 
@@ -180,12 +181,12 @@ class _Steps(NamedTuple):
         adds to the kinetic temperature.
         """
         x, u, variance = phase
-        friction = self.gradient.friction
-        if friction is None or not self.dynamics.uses_friction:
+        friction = self.gradient.friction if self.dynamics.uses_friction else None
+        if self._slowed is not None:
+            return gradient, self._kept(variance), self._excess(variance)
+        if friction is None or self.measure_every > 1:
             return gradient, variance, 0.0
         kept, excess = self._kept(variance), self._excess(variance)
-        if self._one_pass_friction is not None:
-            return gradient, kept, excess
         batch = self._batch(t)
         force = friction(x, batch, u, self.dynamics.temperature)
         share = friction_share(u, force, self.scales)
@@ -198,11 +199,10 @@ class _Steps(NamedTuple):
         return gradient, kept, share * excess
 
     @property
-    def _one_pass_friction(self) -> Callable | None:
-        """Where not every step is measured, the friction of those that are not."""
-        if self.measure_every == 1 or not self.dynamics.uses_friction:
-            return None
-        return self.gradient.slowed
+    def _slowed(self) -> Callable | None:
+        """The gradient with friction of the steps that do not measure."""
+        used = self.dynamics.uses_friction and self.measure_every > 1
+        return self.gradient.slowed if used else None
 
     def _kept(self, variance: Tree) -> Tree:
         """The noise that the thermostat leaves out beside friction."""

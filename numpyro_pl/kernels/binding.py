@@ -147,41 +147,7 @@ class Binding(NamedTuple):
         )
         if not self.has_friction:
             return minibatches
-        return self._with_friction(minibatches, data, layout, anchor)
-
-    def _with_friction(
-        self,
-        minibatches: MinibatchGradient,
-        data: Data,
-        layout: Layout | WhitenedLayout,
-        anchor: Anchor | None,
-    ) -> MinibatchGradient:
-        """Gradients that also know the friction from their examples."""
-        potential = self.potential
-        assert isinstance(potential, MinibatchPotential)
-        strata = next(iter(potential.plates.values())).strata
-
-        def parts_on(batch):
-            def energy_and_losses(groups):
-                return potential.with_row_losses(layout.unpack(groups), batch, *data)
-
-            if anchor is None:
-                return energy_and_losses
-            energy = anchored_potential(lambda z: energy_and_losses(z)[0], anchor)
-            losses = relative_to_anchor(lambda z: energy_and_losses(z)[1], anchor)
-            return lambda groups: (energy(groups), losses(groups))
-
-        def friction(groups, batch, displacement, temperature):
-            def losses(groups):
-                return parts_on(batch)(groups)[1]
-
-            return example_friction(losses, groups, displacement, temperature, strata)
-
-        def slowed(groups, batch, displacement, temperature):
-            parts = parts_on(batch)
-            return slowed_gradient(parts, groups, displacement, temperature, strata)
-
-        return minibatches._replace(friction=friction, slowed=slowed)
+        return _with_friction(minibatches, potential, data, layout, anchor)
 
 
 def bind_potential(potential_fn: Callable[[Tree], jax.Array]) -> Binding:
@@ -217,3 +183,37 @@ def bind_model(model: Callable, data: Data, shards: Shards | None = None) -> Bin
 
     traced = accepts_tracers(first_position, data)
     return Binding(potential, sites, ArgumentPrograms(traced))
+
+
+def _with_friction(
+    minibatches: MinibatchGradient,
+    potential: MinibatchPotential,
+    data: Data,
+    layout: Layout | WhitenedLayout,
+    anchor: Anchor | None,
+) -> MinibatchGradient:
+    """Gradients that also know the friction from their examples."""
+    (plate,) = potential.plates.values()
+    strata = plate.strata
+
+    def parts_on(batch):
+        def energy_and_losses(groups):
+            return potential.with_row_losses(layout.unpack(groups), batch, *data)
+
+        if anchor is None:
+            return energy_and_losses
+        energy = anchored_potential(lambda z: energy_and_losses(z)[0], anchor)
+        losses = relative_to_anchor(lambda z: energy_and_losses(z)[1], anchor)
+        return lambda groups: (energy(groups), losses(groups))
+
+    def friction(groups, batch, displacement, temperature):
+        def losses(groups):
+            return parts_on(batch)(groups)[1]
+
+        return example_friction(losses, groups, displacement, temperature, strata)
+
+    def slowed(groups, batch, displacement, temperature):
+        parts = parts_on(batch)
+        return slowed_gradient(parts, groups, displacement, temperature, strata)
+
+    return minibatches._replace(friction=friction, slowed=slowed)
