@@ -303,7 +303,7 @@ def travel(state, args, num: int, until=np.inf) -> tuple[np.ndarray, np.ndarray]
     :param state: a kernel and its state; of several chains the first is taken.
     :param args: arguments of the model.
     :param num: draws.
-    :param until: seconds after which it ends, if that is earlier.
+    :param until: seconds after which it ends, if that is earlier; not before 4 draws.
     """
     kernel, state = state
     if np.ndim(state.i) > 0:
@@ -312,7 +312,8 @@ def travel(state, args, num: int, until=np.inf) -> tuple[np.ndarray, np.ndarray]
     state = jax.block_until_ready(step(state))
     places, seconds = [state.z], [0.0]
     begin = time.perf_counter()
-    while len(places) <= num and seconds[-1] < until:
+    # Distances need a few draws, however slow they are.
+    while len(places) < 5 or (len(places) <= num and seconds[-1] < until):
         state = jax.block_until_ready(step(state))
         places.append(state.z)
         seconds.append(time.perf_counter() - begin)
