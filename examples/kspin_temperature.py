@@ -98,7 +98,7 @@ PLANS = {
     "102k": Plan(SIZES["102k"], warmup=200, draws=100, hmc=(150, 15, 20)),
     "1M": Plan(SIZES["1M"], warmup=200, draws=50, hmc=(50, 10, 10)),
 }
-QUICK = Plan((100, 5, 10, 10), 1000, (1e-3,), 2, 60, 100, (20, 60, 150), 10)
+QUICK = Plan((100, 5, 10, 10), 1000, (1e-3,), 2, 60, 100, (20, 60, 150), 300)
 
 
 class Draws(NamedTuple):
@@ -309,7 +309,8 @@ def travel(state, args, num: int, until=np.inf) -> tuple[np.ndarray, np.ndarray]
     if np.ndim(state.i) > 0:
         state = jax.tree.map(lambda x: x[0], state)
     step = jax.jit(lambda s: kernel.sample(s, args, {}))
-    state = jax.block_until_ready(step(state))
+    # Twice: types of the state that change with the first step are compiled again.
+    state = jax.block_until_ready(step(step(state)))
     places, seconds = [state.z], [0.0]
     begin = time.perf_counter()
     # Distances need a few draws, however slow they are.
