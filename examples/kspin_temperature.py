@@ -98,7 +98,7 @@ PLANS = {
     "102k": Plan(SIZES["102k"], warmup=200, draws=100, hmc=(150, 15, 20)),
     "1M": Plan(SIZES["1M"], warmup=200, draws=50, hmc=(50, 10, 10)),
 }
-QUICK = Plan((100, 5, 10, 10), 1000, (1e-3,), 2, 60, 100, (20, 60, 150), 10)
+QUICK = Plan((100, 5, 10, 10), 1000, (1e-3,), 2, 60, 100, (20, 60, 150), 300)
 
 
 class Draws(NamedTuple):
@@ -303,16 +303,18 @@ def travel(state, args, num: int, until=np.inf) -> tuple[np.ndarray, np.ndarray]
     :param state: a kernel and its state; of several chains the first is taken.
     :param args: arguments of the model.
     :param num: draws.
-    :param until: seconds after which it ends, if that is earlier.
+    :param until: seconds after which it ends, if that is earlier; not before 4 draws.
     """
     kernel, state = state
     if np.ndim(state.i) > 0:
         state = jax.tree.map(lambda x: x[0], state)
     step = jax.jit(lambda s: kernel.sample(s, args, {}))
-    state = jax.block_until_ready(step(state))
+    # Twice: types of the state that change with the first step are compiled again.
+    state = jax.block_until_ready(step(step(state)))
     places, seconds = [state.z], [0.0]
     begin = time.perf_counter()
-    while len(places) <= num and seconds[-1] < until:
+    # Distances need a few draws, however slow they are.
+    while len(places) < 5 or (len(places) <= num and seconds[-1] < until):
         state = jax.block_until_ready(step(state))
         places.append(state.z)
         seconds.append(time.perf_counter() - begin)
