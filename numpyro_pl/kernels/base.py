@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import random
 from numpyro.infer.mcmc import MCMCKernel
 
 from numpyro_pl.dynamics.partition import Partition
@@ -20,6 +19,7 @@ from numpyro_pl.kernels.reports import report
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.kernels.start import (
+    are_finite,
     check_finite,
     given_position,
     initial_position,
@@ -30,8 +30,8 @@ from numpyro_pl.model.arguments import data_signature
 from numpyro_pl.model.columns import warn_of_unscaled_columns
 from numpyro_pl.model.handlers import FullDataModel
 from numpyro_pl.model.potential import Data, as_it_is
-from numpyro_pl.trees.arithmetic import Tree, leaf_names, row, size_of
-from numpyro_pl.trees.random_bits import is_single_key
+from numpyro_pl.trees.arithmetic import Tree, leaf_names, one_of, size_of
+from numpyro_pl.trees.random_bits import is_single_key, split
 from numpyro_pl.warmup.frame import FrameSettings
 from numpyro_pl.warmup.schedule import Schedule
 
@@ -195,20 +195,21 @@ class LangevinKernel(MCMCKernel):
         self._sample_fn = True
         warn_of_unscaled_columns(data, binding.potential.plates)
         single = is_single_key(rng_key)
-        rng_key, key_position = _split(rng_key, single)
+        rng_key, key_position = _split(rng_key)
         if init_params is None:
             strategy = self.settings.init_strategy
             z = initial_position(key_position, self._model, binding, data, strategy)
         else:
             z = given_position(init_params, binding)
 
-        one = z if single else row(z, 0)
-        anchor = self._given_anchor(key_position, data, one)
+        anchor = self._given_anchor(key_position, data, z if single else one_of(z))
 
         def start(data, rng_key, z, anchor, temperature):
             run = self._run(binding, data, z)
             run = run if temperature is None else run.at_temperature(temperature)
-            return prepared(run, rng_key, z, anchor)
+            state, slope = prepared(run, rng_key, z, anchor)
+            # Looked at here, not one array after the other: each would be a program.
+            return state, are_finite((state.potential_energy, slope))
 
         def many(data, rng_keys, zs, *rest):
             return jax.vmap(lambda key, z: start(data, key, z, *rest))(rng_keys, zs)
@@ -217,14 +218,15 @@ class LangevinKernel(MCMCKernel):
         # A chain without a warmup starts where it is told, one with a warmup may not.
         name = name if num_warmup else f"{name}_without_warmup"
         program = binding.programs.compiled(name, fn, data)
-        state, gradient = program(rng_key, z, anchor, temperature)
-        check_finite(data, state.potential_energy, gradient)
+        state, finite = program(rng_key, z, anchor, temperature)
+        check_finite(data, *finite)
         return state.sharing_arrays(1 if single else rng_key.shape[0])
 
     def sample(self, state, model_args, model_kwargs):
         """One draw: many integrator steps. See NumPyro's `MCMCKernel.sample`."""
         run, new = self._next(state, model_args, model_kwargs)
-        report(run, state.i.reshape(-1)[0], new)
+        if self.settings.warn:
+            report(run, state.i.reshape(-1)[0], new)
         return new
 
     def sample_silently(self, state, model_args, model_kwargs):
@@ -240,7 +242,7 @@ class LangevinKernel(MCMCKernel):
         """What a draw depends on, and the state after it."""
         binding, data = self._bind(model_args, model_kwargs)
         batched = not is_single_key(state.rng_key)
-        run = self._run(binding, data, row(state.z, 0) if batched else state.z)
+        run = self._run(binding, data, one_of(state.z) if batched else state.z)
         return run, next_state(run, state, batched)
 
     def postprocess_fn(self, model_args, model_kwargs):
@@ -278,13 +280,21 @@ class LangevinKernel(MCMCKernel):
     def get_constrain_fn(self, model_args, model_kwargs):
         """Function from an unconstrained position to constrained values."""
         binding, data = self._bind(model_args, model_kwargs)
-        skip = binding.sites.batch_dependent
-        return binding.potential.constrain_fn(data, skip)
+
+        def constrain(data, position):
+            skip = binding.sites.batch_dependent
+            return binding.potential.constrain_fn(data, skip)(position)
+
+        # `MCMC` calls it once outside of its own program, where every operation of the
+        # model would be compiled alone.
+        return binding.programs.compiled("constrain", constrain, data)
 
 
-def _split(rng_key: jax.Array, single: bool) -> tuple[jax.Array, jax.Array]:
+@jax.jit
+def _split(rng_key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Two keys from one, or two batches of keys from one batch."""
-    keys = random.split(rng_key) if single else jax.vmap(random.split)(rng_key)
+    single = is_single_key(rng_key)
+    keys = split(rng_key) if single else jax.vmap(split)(rng_key)
     return (keys[0], keys[1]) if single else (keys[:, 0], keys[:, 1])
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer.util import constrain_fn, initialize_model, potential_energy
+from numpyro.infer.util import constrain_fn, potential_energy
 
 from numpyro_pl.model.handlers import (
     INDICES_KWARG,
@@ -29,6 +29,7 @@ from numpyro_pl.model.handlers import (
     weigh_rows,
 )
 from numpyro_pl.model.plates import PlateSizes
+from numpyro_pl.model.starts import first_position
 from numpyro_pl.trees.arithmetic import Tree, is_large, row, sum_of
 from numpyro_pl.trees.random_bits import random_words
 
@@ -199,15 +200,15 @@ class MinibatchPotential:
         :param rng_key: a PRNG key, or a batch of them.
         """
         args, kwargs = data
-        info = initialize_model(
+        rows = self.first_rows()
+        run = args, {**kwargs, INDICES_KWARG: rows}
+        return first_position(
             rng_key,
             self._indexed,
-            init_strategy=init_strategy,
-            dynamic_args=True,
-            model_args=args,
-            model_kwargs={**kwargs, INDICES_KWARG: self.first_rows()},
+            run,
+            init_strategy,
+            lambda position: self(position, rows, args, kwargs),
         )
-        return info.param_info.z
 
     def constrain_fn(self, data: Data, skip=()) -> Callable[[Tree], dict]:
         """
