@@ -24,6 +24,7 @@ from numpyro_pl.kernels.start import (
     given_position,
     initial_position,
     prepared,
+    two_keys,
 )
 from numpyro_pl.kernels.transition import next_state
 from numpyro_pl.model.arguments import data_signature
@@ -31,7 +32,7 @@ from numpyro_pl.model.columns import warn_of_unscaled_columns
 from numpyro_pl.model.handlers import FullDataModel
 from numpyro_pl.model.potential import Data, as_it_is
 from numpyro_pl.trees.arithmetic import Tree, leaf_names, one_of, size_of
-from numpyro_pl.trees.random_bits import is_single_key, split
+from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import FrameSettings
 from numpyro_pl.warmup.schedule import Schedule
 
@@ -195,7 +196,7 @@ class LangevinKernel(MCMCKernel):
         self._sample_fn = True
         warn_of_unscaled_columns(data, binding.potential.plates)
         single = is_single_key(rng_key)
-        rng_key, key_position = _split(rng_key)
+        rng_key, key_position = two_keys(rng_key)
         if init_params is None:
             strategy = self.settings.init_strategy
             z = initial_position(key_position, self._model, binding, data, strategy)
@@ -280,22 +281,7 @@ class LangevinKernel(MCMCKernel):
     def get_constrain_fn(self, model_args, model_kwargs):
         """Function from an unconstrained position to constrained values."""
         binding, data = self._bind(model_args, model_kwargs)
-
-        def constrain(data, position):
-            skip = binding.sites.batch_dependent
-            return binding.potential.constrain_fn(data, skip)(position)
-
-        # `MCMC` calls it once outside of its own program, where every operation of the
-        # model would be compiled alone.
-        return binding.programs.compiled("constrain", constrain, data)
-
-
-@jax.jit
-def _split(rng_key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Two keys from one, or two batches of keys from one batch."""
-    single = is_single_key(rng_key)
-    keys = split(rng_key) if single else jax.vmap(split)(rng_key)
-    return (keys[0], keys[1]) if single else (keys[:, 0], keys[:, 1])
+        return binding.constrain_fn(data)
 
 
 def _is_white(framing: FrameSettings | None) -> bool:

@@ -17,7 +17,7 @@ from numpyro_pl.model.potential import Data
 from numpyro_pl.model.sites import describe_non_finite
 from numpyro_pl.optim.init_to_map import map_search_of
 from numpyro_pl.trees.arithmetic import Tree, is_traced, leaf_names
-from numpyro_pl.trees.random_bits import fold_in, is_single_key
+from numpyro_pl.trees.random_bits import fold_in, is_single_key, split
 from numpyro_pl.warmup.frame import first_frame
 from numpyro_pl.warmup.start import heat_at_start, nearer_start
 
@@ -27,7 +27,22 @@ __all__ = [
     "given_position",
     "initial_position",
     "prepared",
+    "two_keys",
 ]
+
+
+@jax.jit
+def two_keys(rng_key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """
+    Two keys from one, or two batches of keys from one batch.
+
+    :param rng_key: a PRNG key, or a batch of them.
+    """
+    if is_single_key(rng_key):
+        first, second = split(rng_key)
+        return first, second
+    keys = jax.vmap(split)(rng_key)
+    return keys[:, 0], keys[:, 1]
 
 
 def initial_position(
