@@ -130,7 +130,7 @@ def fold_in(rng_key: jax.Array, number: Any) -> jax.Array:
 
 def _is_plain_threefry(rng_key: jax.Array) -> bool:
     """Whether JAX derives keys from this one as :func:`_derived` does."""
-    partitionable = jax.config.jax_threefry_partitionable
+    partitionable = getattr(jax.config, "jax_threefry_partitionable", True)
     return partitionable and random.key_impl(rng_key) == "threefry2x32"
 
 
