@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax, random
+from jax import lax
 
 from numpyro_pl.dynamics.friction import friction_share
 from numpyro_pl.dynamics.protocol import GroupDynamics
 from numpyro_pl.trees.arithmetic import Tree, row
 from numpyro_pl.trees.increments import Increments
 from numpyro_pl.trees.ordering import computed_after, not_hoisted
+from numpyro_pl.trees.random_bits import split
 
 __all__ = [
     "MinibatchGradient",
@@ -251,7 +252,7 @@ def integrate(
     num_steps, measure_every, variance_rate, kind, taken, remainder = trajectory
     taken = num_steps if taken is None else taken
     num_blocks, at_once = -(-taken // measure_every), -(-READ_STEPS // measure_every)
-    key_batch, key_step = random.split(rng_key)
+    key_batch, key_step = split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
     rate = jnp.asarray(1.0 - (1.0 - variance_rate) ** measure_every)
     steps = _Steps(

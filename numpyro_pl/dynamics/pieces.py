@@ -5,7 +5,7 @@
 
 import jax
 import jax.numpy as jnp
-from jax import lax, random
+from jax import lax
 
 from numpyro_pl.dynamics.integrate import (
     MinibatchGradient,
@@ -15,6 +15,7 @@ from numpyro_pl.dynamics.integrate import (
 )
 from numpyro_pl.dynamics.protocol import GroupDynamics
 from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.trees.random_bits import fold_in
 
 __all__ = ["PIECE", "integrate_in_pieces"]
 
@@ -40,7 +41,7 @@ def integrate_in_pieces(
 
     def advance(j, carry):
         phase, total = carry
-        key = random.fold_in(rng_key, j)
+        key = fold_in(rng_key, j)
         phase, kinetic = integrate(key, dynamics, gradient, phase, scales, piece)
         return phase, total + kinetic
 

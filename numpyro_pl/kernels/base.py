@@ -20,11 +20,12 @@ from numpyro_pl.kernels.reports import report, shown
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.kernels.start import (
+    are_finite,
     check_finite,
     given_position,
     initial_position,
     prepared,
-    split_keys,
+    two_keys,
 )
 from numpyro_pl.kernels.transition import next_state
 from numpyro_pl.model.arguments import data_signature
@@ -32,7 +33,7 @@ from numpyro_pl.model.columns import warn_of_unscaled_columns
 from numpyro_pl.model.handlers import FullDataModel
 from numpyro_pl.model.plain_potential import as_it_is
 from numpyro_pl.model.potential import Data
-from numpyro_pl.trees.arithmetic import Tree, leaf_names, row, size_of
+from numpyro_pl.trees.arithmetic import Tree, leaf_names, one_of, size_of
 from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import FrameSettings
 from numpyro_pl.warmup.schedule import Schedule
@@ -203,20 +204,21 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         warn_of_unscaled_columns(data, binding.potential.plates)
         shards = binding.potential.shards
         single = is_single_key(rng_key)
-        rng_key, key_position = split_keys(rng_key, single)
+        rng_key, key_position = two_keys(rng_key)
         if init_params is None:
             strategy = self.settings.init_strategy
             z = initial_position(key_position, self._model, binding, data, strategy)
         else:
             z = given_position(init_params, binding)
 
-        one = z if single else row(z, 0)
-        anchor = self._given_anchor(key_position, data, one)
+        anchor = self._given_anchor(key_position, data, z if single else one_of(z))
 
         def start(data, rng_key, z, anchor, temperature):
             run = self._run(binding, data, z)
             run = run if temperature is None else run.at_temperature(temperature)
-            return prepared(run, rng_key, z, anchor)
+            state, slope = prepared(run, rng_key, z, anchor)
+            # Looked at here, not one array after the other: each would be a program.
+            return state, are_finite((state.potential_energy, slope))
 
         def many(data, rng_keys, zs, *rest):
             return jax.vmap(lambda key, z: start(data, key, z, *rest))(rng_keys, zs)
@@ -225,15 +227,16 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         # A chain without a warmup starts where it is told, one with a warmup may not.
         name = name if num_warmup else f"{name}_without_warmup"
         program = binding.programs.compiled(name, fn, data)
-        state, gradient = program(rng_key, z, anchor, temperature)
-        check_finite(data, state.potential_energy, gradient)
+        state, finite = program(rng_key, z, anchor, temperature)
+        check_finite(data, *finite)
         state = state.sharing_arrays(1 if single else rng_key.shape[0])
         return state._replace(carried=self._placements.carried(shards, data))
 
     def sample(self, state, model_args, model_kwargs):
         """One draw: many integrator steps. See NumPyro's `MCMCKernel.sample`."""
         run, new = self._next(state, model_args, model_kwargs)
-        report(run, state.i.reshape(-1)[0], new)
+        if self.settings.warn:
+            report(run, state.i.reshape(-1)[0], new)
         return new
 
     def sample_silently(self, state, model_args, model_kwargs):
@@ -251,7 +254,7 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         shards, carried = binding.potential.shards, state.carried
         data = self._placements.restored(shards, data, carried)
         batched = not is_single_key(state.rng_key)
-        run = self._run(binding, data, row(state.z, 0) if batched else state.z)
+        run = self._run(binding, data, one_of(state.z) if batched else state.z)
         new = next_state(run, state._replace(carried=()), batched)
         return run, new._replace(carried=carried)
 
@@ -282,8 +285,7 @@ class LangevinKernel(KernelAccount, MCMCKernel):
     def get_constrain_fn(self, model_args, model_kwargs):
         """Function from an unconstrained position to constrained values."""
         binding, data = self._bind(model_args, model_kwargs)
-        skip = binding.sites.batch_dependent
-        return binding.potential.constrain_fn(data, skip)
+        return binding.constrain_fn(data)
 
 
 def _is_white(framing: FrameSettings | None) -> bool:

@@ -70,6 +70,20 @@ class Binding(NamedTuple):
             return FULL_BATCH_STEPS
         return min(max(plates.steps_per_epoch, FEWEST_STEPS), MOST_STEPS)
 
+    def constrain_fn(self, data: Data) -> Callable[[Tree], dict]:
+        """
+        Function from a position to constrained values, compiled as one program: `MCMC`
+        calls it once outside of its own, where each operation would be compiled alone.
+
+        :param Data data: the data.
+        """
+
+        def constrain(data, position):
+            skip = self.sites.batch_dependent
+            return self.potential.constrain_fn(data, skip)(position)
+
+        return self.programs.compiled("constrain", constrain, data)
+
     @property
     def has_friction(self) -> bool:
         """

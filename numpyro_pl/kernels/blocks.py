@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax, random
+from jax import lax
 
 from numpyro_pl.dynamics.integrate import (
     Phase,
@@ -24,6 +24,7 @@ from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import Tree, is_large
 from numpyro_pl.trees.increments import Increments, resolve_increments
 from numpyro_pl.trees.ordering import computed_after
+from numpyro_pl.trees.random_bits import split
 from numpyro_pl.warmup import control
 from numpyro_pl.warmup.descent import Averages, Descent, descend
 from numpyro_pl.warmup.pooling import OneChain
@@ -42,7 +43,7 @@ def descend_block(run: Run, block, state: LangevinState) -> LangevinState:
     :param block: number of the block.
     :param LangevinState state: state of the chain.
     """
-    rng_key, key_steps = random.split(state.rng_key)
+    rng_key, key_steps = split(state.rng_key)
     plan = run.schedule
     kind = resolve_increments(run.settings.increments, state.z)
     active = state.control.descending
@@ -89,7 +90,7 @@ def advance_block(
     :param start: position at the start of the draw.
     :param LangevinState state: state of the chain.
     """
-    rng_key, key_steps, key_fresh = random.split(state.rng_key, 3)
+    rng_key, key_steps, key_fresh = split(state.rng_key, 3)
     plan, target = run.schedule, state.temperature
     dynamics = run.dynamics_of(state)
     taken = _steps_taken(run, block, chains, state)
@@ -101,7 +102,7 @@ def advance_block(
     warming = block < plan.num_blocks
     z = run.layout_in(state.frame).unpack(phase.position)
     bad = control.runaway(kinetic, target, run.layout.sizes, warming)
-    bad = active & (bad | ~_all_finite((z, phase.momentum, kinetic)))
+    bad = active & (bad | ~_all_finite((phase.position, phase.momentum, kinetic)))
     mean += (kinetic - mean) / (block % plan.blocks_per_draw + 1)
     before = state
     if run.is_white:

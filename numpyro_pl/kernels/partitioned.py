@@ -97,7 +97,7 @@ class PartitionedLangevin(PartitionKernel):
         step, for the same groups.
     :param settings: settings of every kernel, see
         :class:`~numpyro_pl.kernels.settings.KernelSettings`: `num_steps`, `increments`,
-        `init_strategy`, `full_potential`, `variance_rate`, `collect`.
+        `init_strategy`, `full_potential`, `variance_rate`, `collect`, `warn`.
     :raises ValueError: for a setting out of range or an empty partition; when sampling
         starts, for a site that no pattern matches or a pattern that matches no site.
     :raises TypeError: for an unknown setting.

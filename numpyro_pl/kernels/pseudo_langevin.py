@@ -61,7 +61,7 @@ class PseudoLangevin(LangevinKernel):
     :param settings: further settings, see
         :class:`~numpyro_pl.kernels.settings.PseudoLangevinSettings`: `control_variate`,
         `dense_mass`, `full_potential`, `example_friction`, `increments`,
-        `init_strategy`, `variance_rate`, `collect`.
+        `init_strategy`, `variance_rate`, `collect`, `warn`.
     :raises ValueError: if a setting is out of range, or neither or both of
         `model` and `potential_fn` are given.
     :raises TypeError: for an unknown setting.

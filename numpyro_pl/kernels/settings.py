@@ -54,6 +54,10 @@ class KernelSettings:
         that returns an array or a tree of arrays, for example the logits of a network
         on a test set: what it returns, by name (the keys on the way to each array,
         joined by dots; `"collected"` for a single array).
+    :param bool warn: whether a run warns by itself, at the end of its warmup and later,
+        if something is wrong. A program that may warn calls Python, and JAX does not
+        keep such programs in its persistent compilation cache. Without warnings, look
+        at the divergences, temperatures and R-hat yourself.
     :raises ValueError: if a setting is out of range.
     """
 
@@ -63,8 +67,11 @@ class KernelSettings:
     full_potential: bool | str = "auto"
     variance_rate: float = 1e-3
     collect: Collect = None
+    warn: bool = True
 
     def __post_init__(self):
+        if not isinstance(self.warn, bool):
+            raise ValueError(f"warn must be True or False, got {self.warn!r}.")
         if self.num_steps is not None:
             check_integer("num_steps", self.num_steps)
         if self.increments not in INCREMENTS:

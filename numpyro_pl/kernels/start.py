@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import random
+import numpy as np
 
 from numpyro_pl.kernels.binding import Binding
 from numpyro_pl.kernels.run import Run
@@ -18,17 +18,32 @@ from numpyro_pl.model.potential import Data
 from numpyro_pl.model.sites import describe_non_finite
 from numpyro_pl.optim.init_to_map import map_search_of
 from numpyro_pl.trees.arithmetic import Tree, is_traced, leaf_names
-from numpyro_pl.trees.random_bits import is_single_key
+from numpyro_pl.trees.random_bits import fold_in, is_single_key, split
 from numpyro_pl.warmup.frame import first_frame
 from numpyro_pl.warmup.start import heat_at_start, nearer_start
 
 __all__ = [
+    "are_finite",
     "check_finite",
     "given_position",
     "initial_position",
     "prepared",
-    "split_keys",
+    "two_keys",
 ]
+
+
+@jax.jit
+def two_keys(rng_key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """
+    Two keys from one, or two batches of keys from one batch.
+
+    :param rng_key: a PRNG key, or a batch of them.
+    """
+    if is_single_key(rng_key):
+        first, second = split(rng_key)
+        return first, second
+    keys = jax.vmap(split)(rng_key)
+    return keys[:, 0], keys[:, 1]
 
 
 def initial_position(
@@ -70,11 +85,11 @@ def prepared(
     potential, warming = run.binding.potential, run.schedule.num_warmup > 0
     temperature = jnp.max(jnp.asarray(run.dynamics.temperature))
     if warming:
-        key_rows = random.fold_in(rng_key, 2)
+        key_rows = fold_in(rng_key, 2)
         z = nearer_start(partial(run.potential_at_start, key_rows), z, temperature)
     energy, slope = potential.full_value_and_grad(z, *run.data)
     heat = heat_at_start(
-        random.fold_in(rng_key, 1),
+        fold_in(rng_key, 1),
         run.gradient(),
         run.layout.pack(z),
         run.layout.pack(slope),
@@ -113,18 +128,26 @@ def given_position(position: Any, binding: Binding) -> Tree:
     return position
 
 
+def are_finite(tree: Tree) -> Tree:
+    """Whether all values of each leaf are finite, a tree of booleans."""
+    return jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), tree)
+
+
 def check_finite(data: Data, potential_energy: jax.Array, gradient: Tree) -> None:
     """
     Check the potential and its gradient at the initial positions.
 
+    :param Data data: the data.
+    :param potential_energy: whether the potential is finite, for one or more chains.
+    :param gradient: the same for each leaf of its gradient.
     :raises ValueError: names the arguments that hold NaN or infinite values, or the
         sites whose gradient is not finite.
     """
     if is_traced((potential_energy, gradient)):
         return
     named = zip(leaf_names(gradient), jax.tree.leaves(gradient), strict=True)
-    bad = [name for name, leaf in named if not _is_finite(leaf)]
-    if _is_finite(potential_energy) and not bad:
+    bad = [name for name, leaf in named if not np.all(leaf)]
+    if np.all(potential_energy) and not bad:
         return
     where = describe_non_finite(*data)
     if where is not None:
@@ -133,25 +156,10 @@ def check_finite(data: Data, potential_energy: jax.Array, gradient: Tree) -> Non
             "these rows, or mask them in the model with numpyro.handlers.mask and "
             "put finite values in their place."
         )
-    what = "gradient" if _is_finite(potential_energy) else "potential energy"
+    what = "gradient" if np.all(potential_energy) else "potential energy"
     sites = f" (gradient not finite at {', '.join(bad)})" if bad else ""
     raise ValueError(
         f"the {what} is not finite at the initial position{sites}. Start elsewhere "
         "(init_strategy=init_to_median() or init_params), and check that the "
         "observed values lie in the support of their distributions."
     )
-
-
-def _is_finite(x: jax.Array) -> bool:
-    return bool(jnp.all(jnp.isfinite(x)))
-
-
-def split_keys(rng_key: jax.Array, single: bool) -> tuple[jax.Array, jax.Array]:
-    """
-    Two keys from one, or two batches of keys from one batch.
-
-    :param rng_key: a PRNG key, or a batch of them.
-    :param bool single: which of the two.
-    """
-    keys = random.split(rng_key) if single else jax.vmap(random.split)(rng_key)
-    return (keys[0], keys[1]) if single else (keys[:, 0], keys[:, 1])

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import random
 
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.increments import Increments
+from numpyro_pl.trees.random_bits import fold_in
 from numpyro_pl.warmup.control import Control, first_control
 from numpyro_pl.warmup.settling import Settling, first_settling
 
@@ -129,7 +129,7 @@ def first_state(
     shapes = jax.eval_shape(lambda x: dynamics.choose_scales(x, x), ones)
     scales = jax.tree.map(lambda s: jnp.ones(s.shape, s.dtype), shapes)
     momentum = dynamics.draw_momentum(
-        Increments("signs", random.fold_in(rng_key, 0)), scales, position
+        Increments("signs", fold_in(rng_key, 0)), scales, position
     )
     temperature = jnp.asarray(dynamics.temperature, dtype)
     zero = jnp.zeros((), dtype)

@@ -11,7 +11,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax, random
+from jax import lax
 
 from numpyro_pl.kernels.blocks import (
     advance_block,
@@ -24,6 +24,7 @@ from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.ordering import computed_after, updated_if
+from numpyro_pl.trees.random_bits import split
 from numpyro_pl.warmup import control, settling
 from numpyro_pl.warmup.adaptation import Event, adapt, adapt_frozen, adapt_white
 from numpyro_pl.warmup.noise import noise_batches, noise_eigenvalue
@@ -98,7 +99,7 @@ def _finish(
     run: Run, i, chains: OneChain, start: Tree, state: LangevinState
 ) -> LangevinState:
     """The potential at the draw, and the draw before it if that is no place to be."""
-    rng_key, key_energy, key_fresh = random.split(state.rng_key, 3)
+    rng_key, key_energy, key_fresh = split(state.rng_key, 3)
     energy = run.potential_energy(key_energy, state, chains)
     warming = i < run.schedule.num_warmup
     descending = (i + 1) * run.schedule.blocks_per_draw <= run.schedule.descent_blocks
@@ -158,7 +159,7 @@ def _record(run: Run, i, state: LangevinState) -> LangevinState:
 
 def _adapt(run: Run, block, chains: OneChain, state: LangevinState) -> LangevinState:
     """An event of the warmup: new scales, and a momentum that fits them."""
-    rng_key, key_adapt, key_noise, key_momentum = random.split(state.rng_key, 4)
+    rng_key, key_adapt, key_noise, key_momentum = split(state.rng_key, 4)
     first = block == int(run.schedule.events[0])
     if run.framing is not None and not run.is_white:
         moves = jnp.any(block == jnp.asarray(run.schedule.frame_events))

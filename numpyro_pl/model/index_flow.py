@@ -79,7 +79,7 @@ def _walk(jaxpr, flows: list[_Flow], gathers: list) -> list[_Flow]:
     return [read(v) for v in jaxpr.outvars]
 
 
-def trace_indices(fn: Callable, indices: dict[str, jax.Array]) -> IndexFlow:
+def trace_indices(fn: Callable, indices: dict[str, Any]) -> IndexFlow:
     """
     Trace `fn(indices)`, which returns (dict of values, anything).
 

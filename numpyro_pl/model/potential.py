@@ -25,12 +25,21 @@ from numpyro.infer.util import (
     initialize_model,
     potential_energy,
     unconstrain_fn,
+from numpyro.infer.util import constrain_fn, potential_energy
+
+from numpyro_pl.model.handlers import (
+    INDICES_KWARG,
+    IndexedModel,
+    Indices,
+    seeded,
+    weigh_rows,
 )
 
 from numpyro_pl.model.handlers import IndexedModel, seeded
 from numpyro_pl.model.indices import INDICES_KWARG, Indices, Rows
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.sharding import Shards
+from numpyro_pl.model.starts import first_position
 from numpyro_pl.trees.arithmetic import Tree, is_large, row, sum_of
 from numpyro_pl.trees.random_bits import random_words
 
@@ -236,15 +245,14 @@ class MinibatchPotential:
             data = self.shards.excerpt(data, self._split_share)
             indices = self._rows_of_excerpt()
         args, kwargs = data
-        info = initialize_model(
+        run = args, {**kwargs, INDICES_KWARG: indices}
+        return first_position(
             rng_key,
             self._indexed,
-            init_strategy=init_strategy,
-            dynamic_args=True,
-            model_args=args,
-            model_kwargs={**kwargs, INDICES_KWARG: indices},
+            run,
+            init_strategy,
+            lambda position: potential_energy(self._model, *run, position),
         )
-        return info.param_info.z
 
     def constrain_fn(self, data: Data, skip=()) -> Callable[[Tree], dict]:
         """

@@ -187,7 +187,8 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
         return deterministic, observed
 
     indices = {
-        name: jnp.zeros(p.subsample_size, int) for name, p in sorted(plates.items())
+        name: np.zeros(p.subsample_size, jnp.result_type(int))
+        for name, p in sorted(plates.items())
     }
     flow = trace_indices(values, indices)
     _check_lengths(flow, plates)

@@ -27,6 +27,7 @@ __all__ = [
     "is_traced",
     "leaf_names",
     "mean_of",
+    "one_of",
     "row",
     "size_of",
     "spread",
@@ -94,6 +95,11 @@ def row(tree: Tree, index: Any) -> Tree:
     return jax.tree.map(lambda x: x[index], tree)
 
 
+def one_of(tree: Tree) -> Tree:
+    """The shapes and types of the entries along the leading axis of every array."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
+
+
 def tree_dot(x: Tree, y: Tree) -> jax.Array:
     """Inner product of two trees of the same structure, a scalar."""
     pairs = zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
@@ -118,6 +124,8 @@ def sum_of(fn: Callable[[Any], Tree], num: Any) -> Tree:
     :param fn: function of a whole number (traced) that returns a tree.
     :param num: number of terms, an int or a traced whole number.
     """
+    # Compiled only as part of the loop, but so that JAX traces it once, not twice.
+    fn = jax.jit(fn)
     shapes = jax.eval_shape(fn, jnp.zeros((), jnp.result_type(num)))
     start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     return jax.lax.fori_loop(

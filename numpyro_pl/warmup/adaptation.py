@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import random
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.published import PublishedDynamics
 from numpyro_pl.trees.arithmetic import Tree, spread
 from numpyro_pl.trees.ordering import not_hoisted, updated_if
+from numpyro_pl.trees.random_bits import split
 from numpyro_pl.warmup.curvature import (
     HessianProducts,
     hessian_row_norms,
@@ -94,7 +94,7 @@ def adapt(
     :param noise_variance: running noise variance, as each group stores it.
     :param Event event: the event.
     """
-    key_noise, key_batch, key_probe, key_power = random.split(rng_key, 4)
+    key_noise, key_batch, key_probe, key_power = split(rng_key, 4)
     measured = estimate_noise(key_noise, gradient, position, event.num_batches)
     own = _with_running(measured, noise_variance, event)
     mean = event.chains.mean(own)

@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax, random
+from jax import lax
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.increments import Increments
+from numpyro_pl.trees.random_bits import split
 
 __all__ = ["Averages", "Descent", "descend"]
 
@@ -95,7 +96,7 @@ def descend(
     :param Descent descent: the steps.
     :return: the two after them.
     """
-    key_batch, key_step = random.split(rng_key)
+    key_batch, key_step = split(rng_key)
     batches = gradient.draw_batches(key_batch, descent.num_steps)
     temperatures = jnp.broadcast_to(temperature, (len(start[0]),))
     before = start[1].num_steps

@@ -8,13 +8,13 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import random
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.noise import half_difference_variance
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.trees.arithmetic import Tree, sum_of, tree_dot
 from numpyro_pl.trees.ordering import not_hoisted
+from numpyro_pl.trees.random_bits import split
 from numpyro_pl.warmup.curvature import power_iteration
 
 __all__ = ["estimate_noise", "noise_batches", "noise_eigenvalue"]
@@ -76,7 +76,7 @@ def noise_eigenvalue(
     halves = gradient.halves
     if halves is None:
         return jnp.zeros((), jnp.result_type(*jax.tree.leaves(position)))
-    key_batch, key_power = random.split(rng_key)
+    key_batch, key_power = split(rng_key)
     num = BATCHES_PER_PRODUCT
     batches = gradient.draw_batches(key_batch, (POWER_STEPS + POWER_AVERAGE) * num)
     half = 0.5 * math.sqrt(gradient.fraction)

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax, random
+from jax import lax
 
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.trees.arithmetic import Tree, sum_of
 from numpyro_pl.trees.increments import tree_normal
+from numpyro_pl.trees.random_bits import fold_in
 from numpyro_pl.warmup.frame import (
     MOST_KICK,
     NUM_PLACES,
@@ -177,7 +178,7 @@ def _places(rng_key, frame: Frame, seen: Any, target: Target) -> jax.Array:
     """Where the noise is measured, in whitened coordinates: shape (places, n)."""
     spread = jnp.sqrt(target.temperature).astype(frame.basis.dtype)
     shape = jnp.zeros((NUM_PLACES, len(frame.basis)), frame.basis.dtype)
-    thermal = spread * tree_normal(random.fold_in(rng_key, 1), shape)
+    thermal = spread * tree_normal(fold_in(rng_key, 1), shape)
     if not seen:
         return thermal
     drawn = (seen.places[0] - frame.center[0]) @ frame.inverse.T

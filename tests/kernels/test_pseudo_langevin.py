@@ -263,11 +263,15 @@ def test_numpy_data_and_keyword_arguments(regression):
     mcmc = make(warmup=5, samples=3)
     mcmc.run(jax.random.key(0), x, y=y, batch=30)
     assert np.isfinite(draws(mcmc)).all()
+    # The default.
+    assert set(mcmc.get_extra_fields()) == {"diverging"}
 
 
 def test_init_strategy_and_init_params(regression):
-    mcmc = make(warmup=0, samples=1, kernel={"init_strategy": init_to_median})
-    mcmc.run(jax.random.key(0), *regression)
+    kernel = PseudoLangevin(linear_model, init_strategy=init_to_median(num_samples=999))
+    z = kernel.init(jax.random.key(0), 0, None, regression, {}).z
+    # A median of 999 standard normal values has a standard error of 0.04.
+    assert np.abs(z["w"]).max() < 0.2
     start = {"w": jnp.array([1.0, 0.0, -1.0])}
     mcmc = make(warmup=0, samples=1, kernel={"num_steps": 1})
     mcmc.run(jax.random.key(0), *regression, init_params=start)

@@ -102,3 +102,33 @@ def test_chains_far_from_their_anchor_are_reported(regression, monkeypatch):
 
     with pytest.warns(UserWarning, match="2 chains are so far from their anchor"):
         run()
+
+
+def host_calls(jaxpr, path=()):
+    """The operations around each call from a program to the host, from outside in."""
+    for eqn in jaxpr.eqns:
+        if "callback" in eqn.primitive.name or "outfeed" in eqn.primitive.name:
+            yield path
+        for inner in jax.tree.leaves(list(eqn.params.values()), is_leaf=_is_program):
+            if _is_program(inner):
+                inner = getattr(inner, "jaxpr", inner)
+                yield from host_calls(inner, (*path, eqn.primitive.name))
+
+
+def _is_program(value):
+    return hasattr(getattr(value, "jaxpr", value), "eqns")
+
+
+def test_a_draw_calls_the_host_for_warnings_only(regression):
+    """
+    Each of three warnings is in a branch of its own, which is taken when there is
+    reason to warn; the steps are in loops, from which nothing is sent. Without
+    warnings there are no calls at all, as JAX's compilation cache requires.
+    """
+    keys = jax.random.split(jax.random.key(0), 2)
+    for warn, expected in ((True, 3 * [("cond",)]), (False, [])):
+        kernel = PseudoLangevin(linear_model, warn=warn)
+        state = jax.eval_shape(lambda k: kernel.init(k, 5, None, regression, {}), keys)
+        draw = jax.make_jaxpr(lambda s: kernel.sample(s, regression, {}))(state)
+        assert list(host_calls(draw.jaxpr)) == expected
+        assert "while" in {eqn.primitive.name for eqn in draw.jaxpr.eqns}

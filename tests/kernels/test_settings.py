@@ -119,6 +119,7 @@ def test_multilayer_langevin_takes_group_of(regression):
     [
         (lambda: KernelSettings(num_steps=0), ValueError, "num_steps must be"),
         (lambda: KernelSettings(variance_rate=0), ValueError, "variance_rate must be"),
+        (lambda: KernelSettings(warn=0), ValueError, "warn must be True or False"),
         (lambda: PartitionSettings(step_size=-1), ValueError, "step_size must be"),
         (lambda: PartitionSettings(max_frequency=2), ValueError, "max_frequency must"),
         (lambda: PseudoLangevin(linear_model, noise="signs"), TypeError, "'noise'"),

@@ -1,5 +1,7 @@
 """The counter generator against its published vectors and exact moments."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,12 @@ from jax import random
 
 from numpyro_pl.trees.increments import scaled_increments, tree_normal, tree_signs
 from numpyro_pl.trees.random_bits import (
+    fold_in,
     normals,
     random_words,
+    split,
     threefry_2x32,
+    uniforms,
 )
 
 
@@ -53,6 +58,38 @@ def test_raw_keys_are_accepted():
     typed = random_words(random.key(3), 10)
     raw = random_words(random.PRNGKey(3), 10)
     np.testing.assert_array_equal(typed, raw)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("raw", [False, True])
+def test_derived_keys_and_uniform_values_are_those_of_jax(impl, raw):
+    """Of one key and of a batch, typed and raw."""
+    key = random.key(7, impl=impl)
+
+    def derived(split, fold_in, uniforms, key):
+        own = random.key_data(key) if raw else key
+        keys = split(own, 3)
+        folded = [fold_in(own, n) for n in (0, 5, 2**32 - 1, jnp.asarray(3))]
+        values = [uniforms(own, shape, -0.5, 2.0) for shape in ((), (7, 3))]
+        return keys, folded, values
+
+    def uniform(key, shape, low, high):
+        return random.uniform(key, shape, minval=low, maxval=high)
+
+    with jax.default_prng_impl(impl):
+        for keys in (key, random.split(key, 2)):
+            ours, theirs = (
+                jax.jit(fn if keys.ndim == 0 else jax.vmap(fn))(keys)
+                for fn in (
+                    partial(derived, split, fold_in, uniforms),
+                    partial(derived, random.split, random.fold_in, uniform),
+                )
+            )
+            for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
+                assert a.dtype == b.dtype
+                if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+                    a, b = random.key_data(a), random.key_data(b)
+                np.testing.assert_array_equal(a, b)
 
 
 def test_normal_moments():
