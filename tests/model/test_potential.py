@@ -12,7 +12,7 @@ from shared_models import linear_model
 
 from numpyro_pl.model import potential as potential_module
 from numpyro_pl.model.handlers import FullDataModel
-from numpyro_pl.model.plates import PlateSizes, _below
+from numpyro_pl.model.plates import PlateSize, PlateSizes, _below
 from numpyro_pl.model.potential import MinibatchPotential
 
 
@@ -25,7 +25,7 @@ def potential(regression):
 
 def test_plate_sizes_are_read_off_the_model(regression):
     plates = PlateSizes.of(linear_model, *regression)
-    assert plates == {"data": (600, 100)}
+    assert plates == {"data": PlateSize(600, 100)}
     assert plates.steps_per_epoch == 6
     assert PlateSizes.of(linear_model, *regression, batch=None) == {}
 

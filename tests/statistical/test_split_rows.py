@@ -14,7 +14,7 @@ from numpyro.infer import MCMC
 
 from numpyro_pl import PseudoLangevin
 
-CHAINS, DRAWS = 32, 100
+CHAINS, DRAWS = 32, 200
 
 
 @pytest.mark.devices
