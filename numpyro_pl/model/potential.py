@@ -20,20 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer.util import (
-    constrain_fn,
-    initialize_model,
-    potential_energy,
-    unconstrain_fn,
-from numpyro.infer.util import constrain_fn, potential_energy
-
-from numpyro_pl.model.handlers import (
-    INDICES_KWARG,
-    IndexedModel,
-    Indices,
-    seeded,
-    weigh_rows,
-)
+from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
 from numpyro_pl.model.handlers import IndexedModel, seeded
 from numpyro_pl.model.indices import INDICES_KWARG, Indices, Rows

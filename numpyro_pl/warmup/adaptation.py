@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import random
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
@@ -160,7 +161,7 @@ def adapt_frozen(
     """
     (member,) = dynamics.members
     assert isinstance(member, PublishedDynamics)
-    key_noise, key_reset = random.split(rng_key)
+    key_noise, key_reset = split(rng_key)
     measured = estimate_noise(key_noise, gradient, position, member.estimate_batches)
     variance = jax.tree.map(member.floored, measured)
     reset = first | random.bernoulli(key_reset, member.reset_probability)
