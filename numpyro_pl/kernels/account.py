@@ -100,7 +100,7 @@ class KernelAccount:
         run = self._run(binding, ((), {}), z)
         measured = state.settling, state.noise_fraction
         sizes = np.atleast_1d(run.layout.sizes)
-        possible = binding.has_friction(run.layout.size)
+        possible = binding.has_friction
         sets_steps = run.framing is not None and run.framing.sets_steps
         return known._replace(
             num_steps=int(np.max(state.frame.num_steps))
@@ -135,6 +135,8 @@ class KernelAccount:
             return jnp.atleast_1d(found)
 
         keys = random.split(rng_key, state.i.shape[0])
+        # What a state carries of the data has no axis of chains.
+        state = state._replace(carried=())
         return np.asarray(jax.jit(jax.vmap(measure))(keys, state))
 
 
