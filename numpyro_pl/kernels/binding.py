@@ -9,6 +9,7 @@ second data set of the same shape reuses all of it, compiled functions included.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from numpyro.infer.initialization import init_to_uniform
 from numpyro_pl.dynamics.friction import example_friction, slowed_gradient
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
-from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers, on_device
+from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers, traced_with
 from numpyro_pl.model.control_variate import (
     Anchor,
     anchored_potential,
@@ -187,8 +188,8 @@ def bind_model(model: Callable, data: Data, shards: Shards | None = None) -> Bin
         if shards is not None:
             potential = MinibatchPotential(model, plates, shards)
             return Binding(potential, sites, ArgumentPrograms())
-    args, kwargs = data = on_device(data)
-    plates = PlateSizes.of(model, *args, **kwargs)
+    plates, data = traced_with(partial(PlateSizes.of, model), data)
+    args, kwargs = data
     sites = inspect_sites(model, plates, args, kwargs)
     potential = MinibatchPotential(model, plates)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from numpyro_pl.model.potential import Data
 from numpyro_pl.trees.arithmetic import is_array
 
-__all__ = ["ArgumentPrograms", "accepts_tracers", "data_signature", "on_device"]
+__all__ = ["ArgumentPrograms", "accepts_tracers", "data_signature", "traced_with"]
 
 
 class _Same:
@@ -85,6 +85,23 @@ def accepts_tracers(fn: Callable[[Data], Any], data: Data) -> bool:
 def on_device(data: Data) -> Data:
     """The data with NumPy arrays as JAX arrays, which traced indices can index."""
     return jax.tree.map(lambda x: jnp.asarray(x) if is_array(x) else x, data)
+
+
+def traced_with(fn: Callable[..., Any], data: Data) -> tuple[Any, Data]:
+    """
+    `fn(*args, **kwargs)`, which traces a model, and the data that it took: NumPy arrays
+    become JAX arrays where a traced index has to index them, and otherwise stay what
+    they are, for models that look at their values.
+
+    :param fn: function of the model's arguments.
+    :param Data data: the arguments.
+    """
+    args, kwargs = data
+    try:
+        return fn(*args, **kwargs), data
+    except jax.errors.TracerArrayConversionError:
+        args, kwargs = on_device(data)
+        return fn(*args, **kwargs), (args, kwargs)
 
 
 class ArgumentPrograms:

@@ -12,6 +12,7 @@ independently.
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +29,7 @@ from numpyro.infer.util import (
     unconstrain_fn,
 )
 
-from numpyro_pl.model.arguments import on_device
+from numpyro_pl.model.arguments import traced_with
 from numpyro_pl.model.handlers import IndexedModel, fix_sites, seeded, trace_of
 from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.plates import PlateSizes
@@ -79,8 +80,9 @@ class MAPProblem:
     def __init__(self, model, args, kwargs, optimizer, init_strategy=init_to_uniform):
         self.init_strategy = init_strategy
         with _concrete_values():
-            args, kwargs = self.args, self.kwargs = on_device((args, kwargs))
-            plates = PlateSizes.of(model, *args, **kwargs)
+            sizes = partial(PlateSizes.of, model)
+            plates, (args, kwargs) = traced_with(sizes, (args, kwargs))
+            self.args, self.kwargs = args, kwargs
             self.potential = MinibatchPotential(model, plates)
             first = self._with_indices(self.potential.first_rows())
             self.model: Callable = IndexedModel(model)

@@ -41,7 +41,7 @@ def reference(regression):
 
 def test_fields(reference, regression):
     fields = reference.get_extra_fields(group_by_chain=True)
-    assert set(fields) == set(FIELDS)
+    assert set(fields) == {*FIELDS, "temperature"}
     assert all(v.shape == (2, 10) for v in fields.values())
     assert draws(reference).shape == (2, 10, 3)
     # The potential energy is that of the full data at the draw.
