@@ -138,7 +138,9 @@ def one_pass_temperatures(noise_fraction, temperature=1.0, factor=1.0, measured=
             warm * random.normal(speed, (COLUMNS,)),
             variance,
         )
-        squares = jax.lax.scan(draw, phase, random.split(steps, 500))[1]
+        # Chains move the more slowly, the smaller the noise fraction.
+        num_draws = max(500, round(200 / noise_fraction))
+        squares = jax.lax.scan(draw, phase, random.split(steps, num_draws))[1]
         return squares.mean(0) / values
 
     each = np.asarray(jax.jit(jax.vmap(chain))(random.split(random.key(0), CHAINS)))
