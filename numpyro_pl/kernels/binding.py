@@ -78,9 +78,12 @@ class Binding(NamedTuple):
 
         :param Data data: the data.
         """
+        skip = self.sites.batch_dependent
+        if self.potential.shards is not None:
+            # Rows that are split must not be constants of the caller's program.
+            return self.potential.constrain_fn(data, skip)
 
         def constrain(data, position):
-            skip = self.sites.batch_dependent
             return self.potential.constrain_fn(data, skip)(position)
 
         return self.programs.compiled("constrain", constrain, data)
