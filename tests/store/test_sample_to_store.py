@@ -271,7 +271,7 @@ def test_parallel_chains(tmp_path):
     np.testing.assert_array_equal(open_store(tmp_path).posterior["a"], draws["a"])
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
