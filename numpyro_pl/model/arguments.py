@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from numpyro_pl.model.potential import Data
-from numpyro_pl.trees.arithmetic import is_array
+from numpyro_pl.trees.arithmetic import arrays_apart, is_array
 
 __all__ = ["ArgumentPrograms", "accepts_tracers", "data_signature", "traced_with"]
 
@@ -52,29 +52,12 @@ def data_signature(data: Data) -> Any:
     return treedef, tuple(describe(leaf) for leaf in leaves)
 
 
-def _split(data: Data) -> tuple[list, Callable[[list], Data]]:
-    """The arrays of the data, and a function that puts other arrays in their place."""
-    leaves, treedef = jax.tree.flatten(data)
-    arrays = [leaf for leaf in leaves if is_array(leaf)]
-    # The function outlives this data set in compiled programs: it must not hold it.
-    others = [None if is_array(leaf) else leaf for leaf in leaves]
-    places = [i for i, leaf in enumerate(leaves) if is_array(leaf)]
-
-    def rebuild(arrays):
-        new = list(others)
-        for i, array in zip(places, arrays, strict=True):
-            new[i] = array
-        return jax.tree.unflatten(treedef, new)
-
-    return arrays, rebuild
-
-
 def accepts_tracers(fn: Callable[[Data], Any], data: Data) -> bool:
     """
     Whether `fn(data)` can be traced. Some models look at the values of their data
     (`int(group.max())`).
     """
-    arrays, rebuild = _split(data)
+    arrays, rebuild = arrays_apart(data)
     try:
         jax.eval_shape(lambda xs: fn(rebuild(xs)), arrays)
     except jax.errors.JAXTypeError:
@@ -131,7 +114,7 @@ class ArgumentPrograms:
         """
         if not self._traced:
             return jax.jit(lambda *rest: fn(data, *rest))
-        arrays, rebuild = _split(data)
+        arrays, rebuild = arrays_apart(data)
         if name not in self._programs:
             self._programs[name] = jax.jit(lambda xs, *rest: fn(rebuild(xs), *rest))
         program = self._programs[name]

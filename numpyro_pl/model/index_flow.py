@@ -8,11 +8,12 @@ depend on them. Read from the traced program, so nothing is computed, and a user
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 
-__all__ = ["IndexFlow", "inner_jaxpr", "trace_indices"]
+__all__ = ["INDEX_OPS", "IndexFlow", "flows_through", "trace_indices"]
 
 
 class IndexFlow(NamedTuple):
@@ -32,15 +33,14 @@ class _Flow(NamedTuple):
     index_of: frozenset[str] = frozenset()
 
 
-_NOTHING = _Flow()
-# Operations through which an index stays an index of the same plate.
-_INDEX_OPS = frozenset(
+INDEX_OPS = frozenset(
     "add broadcast_in_dim concatenate convert_element_type copy expand_dims max min "
     "reshape select_n slice squeeze stop_gradient clamp transpose".split()
 )
+"""Operations through which an index stays an index of the same plate."""
 
 
-def inner_jaxpr(eqn):
+def _inner_jaxpr(eqn):
     """The program inside a call-like equation with the same inputs and outputs."""
     if eqn.primitive.name in ("scan", "while", "cond"):
         return None
@@ -53,30 +53,45 @@ def inner_jaxpr(eqn):
     return None
 
 
-def _walk(jaxpr, flows: list[_Flow], gathers: list) -> list[_Flow]:
-    known: dict[Any, _Flow] = dict(zip(jaxpr.invars, flows, strict=True))
+def flows_through(
+    jaxpr: Any, flows: list, of_equation: Callable[[Any, list], Any], nothing: Any
+) -> list:
+    """
+    Follow what the inputs of a program are made of to its outputs.
 
-    def read(v) -> _Flow:
-        return known.get(v, _NOTHING) if not hasattr(v, "val") else _NOTHING
+    :param jaxpr: the program.
+    :param list flows: what each of its inputs is made of.
+    :param of_equation: function (equation, flows of its inputs) -> flow of its outputs.
+    :param nothing: the flow of a constant.
+    """
+    known: dict[Any, Any] = dict(zip(jaxpr.invars, flows, strict=True))
+
+    def read(v):
+        return nothing if hasattr(v, "val") else known.get(v, nothing)
 
     for eqn in jaxpr.eqns:
         inputs = [read(v) for v in eqn.invars]
-        inner = inner_jaxpr(eqn)
+        inner = _inner_jaxpr(eqn)
         if inner is not None:
-            outputs = _walk(inner, inputs, gathers)
+            outputs = flows_through(inner, inputs, of_equation, nothing)
         else:
-            plates = frozenset().union(*(f.plates for f in inputs))
-            index_of: frozenset = frozenset()
-            if eqn.primitive.name in _INDEX_OPS:
-                index_of = frozenset().union(*(f.index_of for f in inputs))
-            elif eqn.primitive.name == "gather":
-                axes = eqn.params["dimension_numbers"].start_index_map
-                if len(axes) == 1 and not inputs[0].plates:
-                    shape = tuple(eqn.invars[0].aval.shape)
-                    gathers += [(p, shape, axes[0]) for p in inputs[1].index_of]
-            outputs = [_Flow(plates, index_of)] * len(eqn.outvars)
+            outputs = [of_equation(eqn, inputs)] * len(eqn.outvars)
         known.update(zip(eqn.outvars, outputs, strict=True))
     return [read(v) for v in jaxpr.outvars]
+
+
+def _of_equation(gathers: list, eqn, inputs: list[_Flow]) -> _Flow:
+    """What the results of an operation depend on; gathers are noted."""
+    plates = frozenset().union(*(f.plates for f in inputs))
+    index_of: frozenset = frozenset()
+    if eqn.primitive.name in INDEX_OPS:
+        index_of = frozenset().union(*(f.index_of for f in inputs))
+    elif eqn.primitive.name == "gather":
+        axes = eqn.params["dimension_numbers"].start_index_map
+        if len(axes) == 1 and not inputs[0].plates:
+            shape = tuple(eqn.invars[0].aval.shape)
+            gathers += [(p, shape, axes[0]) for p in inputs[1].index_of]
+    return _Flow(plates, index_of)
 
 
 def trace_indices(fn: Callable, indices: dict[str, Any]) -> IndexFlow:
@@ -90,7 +105,8 @@ def trace_indices(fn: Callable, indices: dict[str, Any]) -> IndexFlow:
     names = jax.tree.leaves({name: name for name in indices})
     flows = [_Flow(frozenset({n}), frozenset({n})) for n in names]
     gathers: list = []
-    outputs = _walk(closed.jaxpr, flows, gathers)
+    of_equation = partial(_of_equation, gathers)
+    outputs = flows_through(closed.jaxpr, flows, of_equation, _Flow())
     values, _ = shape
     owners = [name for name in sorted(values) for _ in jax.tree.leaves(values[name])]
     dependent = sorted({n for n, f in zip(owners, outputs, strict=False) if f.plates})

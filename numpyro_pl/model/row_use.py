@@ -9,11 +9,12 @@ those, but nothing else: the mean of a column, say, would be that of one device'
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 
-from numpyro_pl.model.index_flow import inner_jaxpr
+from numpyro_pl.model.index_flow import INDEX_OPS, flows_through
 
 __all__ = ["RowUse", "trace_rows"]
 
@@ -66,10 +67,6 @@ class RowUse(NamedTuple):
     faults: dict[str, list[str]]
 
 
-_INDEX_OPS = frozenset(
-    "add broadcast_in_dim concatenate convert_element_type copy max min reshape "
-    "select_n slice squeeze stop_gradient clamp transpose".split()
-)
 _ELEMENTWISE = frozenset(
     "abs add and atan2 cbrt ceil clamp convert_element_type copy cos cosh div eq erf "
     "erf_inv exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p "
@@ -161,7 +158,7 @@ def _of_gather(eqn, inputs: list[_Flow], taken: set) -> _Flow | None:
     return _Flow(faults=operand.faults | (index.faults - {_numbers(plate)}))
 
 
-def _through(eqn, inputs: list[_Flow], taken: set) -> _Flow:
+def _through(taken: set, eqn, inputs: list[_Flow]) -> _Flow:
     """What the results of an operation are made of."""
     name = eqn.primitive.name
     if name == "gather":
@@ -170,7 +167,7 @@ def _through(eqn, inputs: list[_Flow], taken: set) -> _Flow:
             return flow
     faults = frozenset().union(*(f.faults for f in inputs))
     index_of = frozenset().union(*(f.index_of for f in inputs))
-    if name not in _INDEX_OPS:
+    if name not in INDEX_OPS:
         faults |= {_numbers(plate) for plate in index_of}
         index_of = frozenset()
     moved = [
@@ -185,23 +182,6 @@ def _through(eqn, inputs: list[_Flow], taken: set) -> _Flow:
         (plate, *_) = inputs[1].index_of
         faults = (faults - {_numbers(plate)}) | {_whole_array(shape, plate)}
     return _Flow(whole, index_of, faults)
-
-
-def _walk(jaxpr, flows: list[_Flow], taken: set) -> list[_Flow]:
-    known: dict[Any, _Flow] = dict(zip(jaxpr.invars, flows, strict=True))
-
-    def read(v) -> _Flow:
-        return _Flow() if hasattr(v, "val") else known.get(v, _Flow())
-
-    for eqn in jaxpr.eqns:
-        inputs = [read(v) for v in eqn.invars]
-        inner = inner_jaxpr(eqn)
-        if inner is not None:
-            outputs = _walk(inner, inputs, taken)
-        else:
-            outputs = [_through(eqn, inputs, taken)] * len(eqn.outvars)
-        known.update(zip(eqn.outvars, outputs, strict=True))
-    return [read(v) for v in jaxpr.outvars]
 
 
 def trace_rows(
@@ -220,7 +200,8 @@ def trace_rows(
     flows = [_Flow(index_of=frozenset({name})) for name in sorted(indices)]
     flows += [_Flow(whole=Whole(label, axes[label])) for label in sorted(arrays)]
     taken: set[tuple[str, str]] = set()
-    outputs = _walk(closed.jaxpr, flows, taken)
+    of_equation = partial(_through, taken)
+    outputs = flows_through(closed.jaxpr, flows, of_equation, _Flow())
     owners = [name for name in sorted(shape) for _ in jax.tree.leaves(shape[name])]
     split = {plate for plate, _ in taken}
     found: dict[str, set[str]] = {}

@@ -21,7 +21,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from numpyro_pl.model.indices import Indices, Rows
-from numpyro_pl.trees.arithmetic import Tree, is_array, is_traced
+from numpyro_pl.trees.arithmetic import Tree, arrays_apart, is_array, is_traced
 
 __all__ = ["Shards", "local_values", "shards_of"]
 
@@ -116,15 +116,10 @@ class Shards(NamedTuple):
     def _mapped(self, fn: Callable, data: Tree, *others: Tree) -> Tree:
         """`fn(part, *others)` for each part of the data, the same for all of them."""
         names = {self.axis} if isinstance(self.axis, str) else set(self.axis)
-        leaves, treedef = jax.tree.flatten(data)
-        places = [i for i, x in enumerate(leaves) if is_array(x)]
-        static = [None if is_array(x) else x for x in leaves]
+        arrays, with_arrays = arrays_apart(data)
 
         def run(arrays, others):
-            part = list(static)
-            for i, x in zip(places, arrays, strict=True):
-                part[i] = x
-            return fn(jax.tree.unflatten(treedef, part), *others)
+            return fn(with_arrays(arrays), *others)
 
         def spec(axis):
             parts = () if axis is None else (*[None] * axis, self.axis)
@@ -132,7 +127,8 @@ class Shards(NamedTuple):
 
         # All arrays are passed, because those of a mesh with explicit axes cannot be
         # held by the function.
-        specs = [spec(self.axes[i]) for i in places]
+        axes = zip(jax.tree.leaves(data), self.axes, strict=True)
+        specs = [spec(axis) for x, axis in axes if is_array(x)]
         # Not checked, because that would ask of a model's own loops that they tell
         # values that differ between devices from others.
         mapped = jax.shard_map(
@@ -143,7 +139,7 @@ class Shards(NamedTuple):
             axis_names=names,
             check_vma=False,
         )
-        return mapped([leaves[i] for i in places], others)
+        return mapped(arrays, others)
 
     def local_rows(
         self, indices: Indices | None, sizes: dict[str, int]

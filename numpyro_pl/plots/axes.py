@@ -3,6 +3,7 @@
 
 """Axes, legends and line styles shared by the plots. Matplotlib is imported late."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ __all__ = [
     "COLORS",
     "SQUARE",
     "TARGET_LINE",
+    "check_by_name",
     "given_axes",
     "legend_above",
     "new_axes",
@@ -72,6 +74,29 @@ def given_axes(ax: Any, num: int, what: str) -> np.ndarray:
     if axes.size != num:
         raise ValueError(f"{num} {what} need as many axes, but ax has {axes.size}.")
     return axes
+
+
+def check_by_name(
+    argument: str, value: Any, holding: str, one: str, hint: str = ""
+) -> None:
+    """
+    Check an argument that has an entry for each of several things to plot.
+
+    :param str argument: its name.
+    :param value: the argument.
+    :param str holding: what it holds by name.
+    :param str one: what an entry stands for.
+    :param str hint: what else to say if it is no mapping.
+    :raises TypeError: if it is not a mapping.
+    :raises ValueError: if it is empty.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"{argument} must be a dict {{name: {holding}}}, not a "
+            f"{type(value).__name__}.{hint}"
+        )
+    if not value:
+        raise ValueError(f"{argument} is empty: give at least one {one} to plot.")
 
 
 def legend_above(ax: Any) -> None:

@@ -11,7 +11,13 @@ from scipy.special import ndtri
 
 from numpyro_pl.diagnostics.minibatch_noise import noise_normality
 from numpyro_pl.diagnostics.travel import squared_distance
-from numpyro_pl.plots.axes import SQUARE, TARGET_LINE, legend_above, new_axes
+from numpyro_pl.plots.axes import (
+    SQUARE,
+    TARGET_LINE,
+    check_by_name,
+    legend_above,
+    new_axes,
+)
 from numpyro_pl.trees.checks import check_positive
 
 __all__ = ["plot_minibatch_noise", "plot_squared_distance"]
@@ -40,13 +46,7 @@ def plot_squared_distance(
     :raises ValueError: if it is empty, or `seconds` has other names or is not positive.
     :raises ImportError: if Matplotlib is missing.
     """
-    if not isinstance(draws_by_name, Mapping):
-        raise TypeError(
-            "draws_by_name must be a dict {name: draws}, not a "
-            f"{type(draws_by_name).__name__}."
-        )
-    if not draws_by_name:
-        raise ValueError("draws_by_name is empty: give at least one sampler to plot.")
+    check_by_name("draws_by_name", draws_by_name, "draws", "sampler")
     if seconds is not None and set(seconds) != set(draws_by_name):
         raise ValueError(
             f"seconds has the names {sorted(seconds)}, draws_by_name "

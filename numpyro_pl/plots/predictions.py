@@ -15,7 +15,13 @@ from numpyro_pl.diagnostics.scores import (
     mean_probabilities,
     total_variation,
 )
-from numpyro_pl.plots.axes import SQUARE, legend_above, new_axes, unit_square
+from numpyro_pl.plots.axes import (
+    SQUARE,
+    check_by_name,
+    legend_above,
+    new_axes,
+    unit_square,
+)
 
 __all__ = ["plot_calibration", "plot_predictive_comparison"]
 
@@ -79,19 +85,11 @@ def plot_calibration(
     :raises ValueError: if shapes differ, or values are not probabilities or labels.
     :raises ImportError: if Matplotlib is missing.
     """
-    if not isinstance(y_prob_by_name, Mapping):
-        swapped = (
-            " Are the two arguments swapped?" if isinstance(y_true, Mapping) else ""
-        )
-        raise TypeError(
-            "y_prob_by_name must be a dict {name: probabilities}, not a "
-            f"{type(y_prob_by_name).__name__}.{swapped} The order is "
-            "plot_calibration(y_true, y_prob_by_name)."
-        )
-    if not y_prob_by_name:
-        raise ValueError(
-            "y_prob_by_name is empty: give at least one classifier to plot."
-        )
+    swapped = " Are the two arguments swapped?" if isinstance(y_true, Mapping) else ""
+    order = f"{swapped} The order is plot_calibration(y_true, y_prob_by_name)."
+    check_by_name(
+        "y_prob_by_name", y_prob_by_name, "probabilities", "classifier", order
+    )
     averaged = {
         name: mean_probabilities(y_prob, f"y_prob_by_name['{name}']")
         for name, y_prob in y_prob_by_name.items()

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from numpyro_pl.diagnostics.regression_scores import crps, interval_coverage
-from numpyro_pl.plots.axes import COLORS, SQUARE, legend_above, new_axes, unit_square
+from numpyro_pl.plots.axes import (
+    COLORS,
+    SQUARE,
+    check_by_name,
+    legend_above,
+    new_axes,
+    unit_square,
+)
 from numpyro_pl.trees.checks import check_unit_interval
 
 __all__ = ["plot_coverage", "plot_predictive_bands"]
@@ -97,13 +104,7 @@ def plot_coverage(
     :raises ValueError: if it is empty, shapes differ, or there are too few draws.
     :raises ImportError: if Matplotlib is missing.
     """
-    if not isinstance(y_draws_by_name, Mapping):
-        raise TypeError(
-            "y_draws_by_name must be a dict {name: draws}, not a "
-            f"{type(y_draws_by_name).__name__}."
-        )
-    if not y_draws_by_name:
-        raise ValueError("y_draws_by_name is empty: give at least one model to plot.")
+    check_by_name("y_draws_by_name", y_draws_by_name, "draws", "model")
     scores = {
         name: [interval_coverage(y_true, draws, prob) for prob in probs]
         for name, draws in y_draws_by_name.items()

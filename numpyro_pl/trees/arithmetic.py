@@ -20,6 +20,7 @@ import jax.numpy as jnp
 __all__ = [
     "SMALL",
     "Tree",
+    "arrays_apart",
     "as_in",
     "hvp",
     "is_array",
@@ -66,6 +67,27 @@ def is_array(leaf: Any) -> bool:
     if getattr(leaf, "stays_on_host", False):
         return False
     return hasattr(leaf, "dtype") and hasattr(leaf, "shape")
+
+
+def arrays_apart(tree: Tree) -> tuple[list, Callable[[list], Tree]]:
+    """
+    The arrays of a tree, and a function that puts other arrays in their place.
+
+    :param tree: a tree whose leaves may be anything.
+    """
+    leaves, treedef = jax.tree.flatten(tree)
+    arrays = [leaf for leaf in leaves if is_array(leaf)]
+    # The function may outlive the tree in compiled programs: it must not hold arrays.
+    others = [None if is_array(leaf) else leaf for leaf in leaves]
+    places = [i for i, leaf in enumerate(leaves) if is_array(leaf)]
+
+    def rebuild(arrays):
+        new = list(others)
+        for i, array in zip(places, arrays, strict=True):
+            new[i] = array
+        return jax.tree.unflatten(treedef, new)
+
+    return arrays, rebuild
 
 
 def is_traced(tree: Tree) -> bool:
