@@ -65,7 +65,7 @@ def report(run: Run, i, state: LangevinState) -> None:
     many = (i >= num_warmup) & crossed & (total > BAD_SHARE * num_draws)
     lax.cond(
         many,
-        lambda: jax.debug.callback(_diverged, total, num_draws),
+        lambda: jax.debug.callback(_diverged, many, total, num_draws),
         lambda: None,
     )
 
@@ -83,13 +83,20 @@ def _report_distance(draw, state: LangevinState) -> None:
     checked = jnp.any(draw == FIRST_CHECK * 2 ** jnp.arange(16))
     lax.cond(
         checked & (num > 0),
-        lambda: jax.debug.callback(lambda n: warn_of_distance(int(n)), num),
+        lambda: jax.debug.callback(_distant, checked, num),
         lambda: None,
     )
 
 
-def _diverged(total, num_draws) -> None:
-    warn_of_divergences(int(total), int(num_draws))
+def _diverged(many, total, num_draws) -> None:
+    # Asked again: under a `vmap` of the user's, both branches run.
+    if many:
+        warn_of_divergences(int(total), int(num_draws))
+
+
+def _distant(checked, num) -> None:
+    if checked and num:
+        warn_of_distance(int(num))
 
 
 def shown(state: LangevinState, stage: str) -> str:

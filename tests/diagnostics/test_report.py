@@ -116,7 +116,7 @@ def as_arviz(run):
         )
         for name, values in (("posterior", run.samples), ("sample_stats", stats))
     }
-    if hasattr(az, "InferenceData"):
+    if az.__version__.startswith("0."):
         return az.InferenceData(**groups)
     return xr.DataTree.from_dict(groups)
 
