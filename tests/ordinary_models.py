@@ -277,6 +277,7 @@ def kspin_network():
 PROBLEMS = {
     "digits_relu": lambda: digits_network((50, 50), unit, nn.relu),
     "digits_relu_fan_in": lambda: digits_network((50, 50), fan_in, nn.relu),
+    "digits_wide": lambda: digits_network((160, 64), fan_in, nn.relu),
     "digits_deep_tanh": lambda: digits_network((30,) * 4, unit, jnp.tanh),
     "digits_convolutional": digits_convolutional,
     "regression_relu": lambda: network_regression(nn.relu),
