@@ -53,4 +53,6 @@ exclude_patterns = ["_build", "_generated", "tutorials", "gallery/*.md5", "*.md"
 matplotlib.rcParams.update({"font.size": 11, "savefig.dpi": 130})
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_title = f"numpyro_pl {release}"

@@ -13,10 +13,10 @@ from pathlib import Path
 from documented.record import ROOT, Record
 
 PATH = ROOT / "docs" / "tall.svg"
-NAMES = {"NUTS": "NUTS, all rows", "PseudoLangevin": "PseudoLangevin, minibatches"}
+NAMES = {"NUTS": "NUTS", "PseudoLangevin": "PseudoLangevin, minibatches"}
 STYLES = {
     "sampling": ("-", "while sampling"),
-    "all": ("--", "with compilation, warmup"),
+    "all": ("--", "with compilation\nand warmup"),
 }
 
 
@@ -49,9 +49,9 @@ def draw(record: Record, path: Path = PATH) -> None:
     from numpyro_pl.plots.axes import COLORS
 
     found = rates(record)
-    look = {"svg.hashsalt": "numpyro_pl", "font.size": 11, "axes.linewidth": 0.8}
+    look = {"svg.hashsalt": "numpyro_pl", "font.size": 12, "axes.linewidth": 0.8}
     with mpl.rc_context(look):
-        fig, ax = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
+        fig, ax = plt.subplots(figsize=(6.2, 4.2), layout="constrained")
         for color, marker, name in zip(COLORS, "so", NAMES, strict=False):
             _lines(ax, found[name], color, marker)
             at, high = found[name]["sampling"][0]
@@ -59,7 +59,7 @@ def draw(record: Record, path: Path = PATH) -> None:
         _gap(ax, found)
         ax.set_xscale("log")
         ax.set_yscale("log")
-        ax.set_xlim(2.2e4, 3e7)
+        ax.set_xlim(2.2e4, 6e7)
         ax.set_ylim(3, 8e3)
         plain = mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}")
         ax.xaxis.set_major_formatter(plain)
@@ -93,11 +93,11 @@ def _lines(ax, one, color: str, marker: str) -> None:
         ax.annotate(
             label,
             (rows[-1], values[-1]),
-            (10, 0),
+            (10, 5 if part == "sampling" else -7),
             textcoords="offset points",
             va="center",
             color=color,
-            fontsize=10,
+            fontsize=11,
         )
 
 
