@@ -6,6 +6,8 @@
 import sys
 from pathlib import Path
 
+import matplotlib
+
 import numpyro_pl
 
 PAGES = Path(__file__).parent
@@ -26,12 +28,31 @@ extensions = [
     "sphinx.ext.doctest",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
 ]
+sphinx_gallery_conf = {
+    "examples_dirs": "tutorials",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "ignore_pattern": r"__init__\.py$",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "abort_on_example_error": True,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "plot_gallery": "True",
+}
 # NumPyro's docstrings mark code with single backticks.
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-exclude_patterns = ["_build", "_generated", "*.md"]
+exclude_patterns = ["_build", "_generated", "tutorials", "gallery/*.md5", "*.md"]
+# The build runs the tutorials in this process.
+matplotlib.rcParams.update({"font.size": 11, "savefig.dpi": 130})
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_title = f"numpyro_pl {release}"

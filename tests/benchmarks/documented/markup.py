@@ -43,8 +43,10 @@ class Rst:
         lines = [".. list-table::", "   :header-rows: 1", ""]
         for row in (head, *rows):
             marks = ["   * -"] + ["     -"] * (len(row) - 1)
+            # A dash by itself would begin a list.
+            cells = ["\\-" if cell == "-" else cell for cell in row]
             lines += [
-                f"{m} {cell}".rstrip() for m, cell in zip(marks, row, strict=True)
+                f"{m} {cell}".rstrip() for m, cell in zip(marks, cells, strict=True)
             ]
         return "\n".join(lines)
 

@@ -11,6 +11,11 @@ def printed(markup, figures):
     return markup.block(figures["printed"])
 
 
+def without_tables(markup, figures):
+    """The same, up to the tables of the report."""
+    return markup.block(figures["printed"].split("\n\nChains\n")[0])
+
+
 def linear_table(markup, figures):
     """The two regressions."""
     cases = [figures[key] for key in sorted(figures, key=float)]
@@ -31,6 +36,7 @@ def linear_table(markup, figures):
 
 
 TEXTS = {
-    "readme_output": Text(("readme",), printed),
+    "readme_output": Text(("readme",), without_tables),
+    "started_output": Text(("readme",), printed),
     "linear_table": Text(("linear",), linear_table),
 }
