@@ -22,27 +22,36 @@ NUM_DRAWS, NUM_CHAINS = 16, 2
 
 class Pieces(NamedTuple):
     """
-    - **mcmc** - the object of all runs.
+    - **mcmc** - the object of all runs, with the draws of the last one.
+    - **data** - the arguments of the model.
+    - **site** - whose draws these are:
     - **warm** - the state at the end of the warmup.
     - **middle** - the state at the end of the first half.
-    - **halves** - a site's draws in two runs, shape (chain, draw, ...).
-    - **every_second** - every second one of the draws in one run.
+    - **halves** - draws in two runs, shape (chain, draw, ...).
+    - **every_second** - every second one of the draws in one run, the last one.
     """
 
     mcmc: MCMC
+    data: tuple
+    site: str
     warm: Any
     middle: Any
     halves: np.ndarray
     every_second: np.ndarray
 
 
-def in_pieces(kernel, data, site) -> Pieces:
+def in_pieces(kernel, data, site, fields=()) -> Pieces:
     """
     Two runs and one of twice as many draws, after the same warmup.
 
     :param data: positional arguments of the model.
     :param str site: whose draws are returned.
+    :param fields: what is collected besides.
     """
+
+    def going_on(state):
+        return draws_from(mcmc, state, data, site, fields)
+
     mcmc = MCMC(
         kernel,
         num_warmup=NUM_DRAWS,
@@ -51,31 +60,30 @@ def in_pieces(kernel, data, site) -> Pieces:
         chain_method="vectorized",
     )
     mcmc.progress_bar = True  # NumPyro switches it off where tests run in parallel
-    mcmc.warmup(jax.random.key(0), *data, collect_warmup=True)
+    mcmc.warmup(jax.random.key(0), *data, collect_warmup=True, extra_fields=fields)
     warm = mcmc.last_state
-    first, middle = going_on(mcmc, warm, data, site), mcmc.last_state
-    second = going_on(mcmc, middle, data, site)
+    first, middle = going_on(warm), mcmc.last_state
+    second = going_on(middle)
     mcmc.num_samples, mcmc.thinning = 2 * NUM_DRAWS, 2
-    whole = going_on(mcmc, warm, data, site)
+    whole = going_on(warm)
     mcmc.num_samples, mcmc.thinning = NUM_DRAWS, 1
-    return Pieces(mcmc, warm, middle, np.concatenate([first, second], axis=1), whole)
+    halves = np.concatenate([first, second], axis=1)
+    return Pieces(mcmc, data, site, warm, middle, halves, whole)
 
 
-def going_on(mcmc, state, data, site) -> np.ndarray:
+def draws_from(mcmc, state, data, site, fields=()) -> np.ndarray:
     """Draws of a run that starts at a state."""
     mcmc.post_warmup_state = state
-    mcmc.run(state.rng_key, *data)
+    mcmc.run(state.rng_key, *data, extra_fields=fields)
     return np.asarray(mcmc.get_samples(group_by_chain=True)[site])
 
 
-def check_resumed(kernel, data, site) -> Pieces:
+def check_resumed(pieces: Pieces) -> None:
     """
     A run that goes on is that without a stop, bit for bit, and the same after pickling.
     """
-    pieces = in_pieces(kernel, data, site)
     np.testing.assert_array_equal(pieces.halves[:, 1::2], pieces.every_second)
     assert (np.diff(pieces.halves, axis=1) != 0).any(1).all()
     again = pickle.loads(pickle.dumps(pieces.mcmc))
-    second = going_on(again, pieces.middle, data, site)
+    second = draws_from(again, pieces.middle, pieces.data, pieces.site)
     np.testing.assert_array_equal(second, pieces.halves[:, NUM_DRAWS:])
-    return pieces

@@ -15,7 +15,7 @@ import pytest
 from gjf_dynamics import GJF
 from many_chains import harmonic_scores
 from numpyro.infer import MCMC
-from runs_in_pieces import check_resumed
+from runs_in_pieces import check_resumed, in_pieces
 from shared_models import linear_model
 
 from numpyro_pl import PartitionedLangevin
@@ -103,7 +103,8 @@ def test_the_warmup_sets_its_step(regression):
 
 def test_it_resumes_after_pickling(regression):
     """Its momentum is a pair that the kernel knows nothing of."""
-    check_resumed(PartitionedLangevin(linear_model, {"*": GJF()}), regression, "w")
+    kernel = PartitionedLangevin(linear_model, {"*": GJF()})
+    check_resumed(in_pieces(kernel, regression, "w"))
 
 
 def test_what_is_no_dynamics_is_refused():

@@ -10,7 +10,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.infer import MCMC
-from runs_in_pieces import check_resumed
+from runs_in_pieces import check_resumed, in_pieces
 from shared_models import linear_model
 
 from numpyro_pl import (
@@ -59,17 +59,22 @@ FIELDS = ("kinetic_temperature", "thermostat", "noise_fraction", "potential_ener
 
 
 @pytest.fixture(scope="module")
-def mixed(regression):
-    mcmc = make(PartitionedLangevin(network, MIXED))
-    mcmc.run(jax.random.key(0), *regression, extra_fields=FIELDS)
-    return mcmc
+def pieces(regression):
+    """Runs of two dynamics, of which one has a thermostat."""
+    kernel = PartitionedLangevin(network, MIXED)
+    return in_pieces(kernel, regression, "w1", FIELDS)
+
+
+@pytest.fixture(scope="module")
+def mixed(pieces):
+    return pieces.mcmc
 
 
 def test_fields_have_an_entry_for_each_group(mixed):
     fields = mixed.get_extra_fields(group_by_chain=True)
-    assert fields["kinetic_temperature"].shape == (2, 6, 2)
-    assert fields["thermostat"].shape == (2, 6, 2)
-    assert fields["diverging"].shape == (2, 6)
+    assert fields["kinetic_temperature"].shape == (2, 16, 2)
+    assert fields["thermostat"].shape == (2, 16, 2)
+    assert fields["diverging"].shape == (2, 16)
     thermostat = np.asarray(fields["thermostat"])
     assert (thermostat[..., 0] > 0).all()
     assert (thermostat[..., 1] == 0).all()
@@ -91,11 +96,11 @@ def test_groups_are_named_in_arviz(mixed):
         values = idata["sample_stats"][field]
         name = f"{field}_dim_0"
         assert list(values.coords[name].values) == ["?1", "*"]
-        assert values.sel({name: "?1"}).shape == (2, 6)
+        assert values.sel({name: "?1"}).shape == (2, 16)
 
 
-def test_resume_is_bit_identical_also_after_pickling(regression):
-    check_resumed(PartitionedLangevin(network, MIXED), regression, "w1")
+def test_resume_is_bit_identical_also_after_pickling(pieces):
+    check_resumed(pieces)
 
 
 def test_sequential_chains(regression):

@@ -11,7 +11,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.infer import MCMC, init_to_median
-from runs_in_pieces import check_resumed
+from runs_in_pieces import check_resumed, in_pieces
 from shared_models import PLAIN, linear_model
 
 from numpyro_pl import PseudoLangevin, init_to_map
@@ -33,18 +33,17 @@ def draws(mcmc):
 
 
 @pytest.fixture(scope="module")
-def reference(regression):
-    """One run of two vectorized chains, shared by several tests."""
-    mcmc = make(chains=2)
-    mcmc.run(jax.random.key(0), *regression, extra_fields=FIELDS)
-    return mcmc
+def pieces(regression):
+    """Runs of two vectorized chains, shared by several tests."""
+    return in_pieces(PseudoLangevin(linear_model), regression, "w", FIELDS)
 
 
-def test_fields(reference, regression):
+def test_fields(pieces, regression):
+    reference = pieces.mcmc
     fields = reference.get_extra_fields(group_by_chain=True)
     assert set(fields) == {*FIELDS, "temperature"}
-    assert all(v.shape == (2, 10) for v in fields.values())
-    assert draws(reference).shape == (2, 10, 3)
+    assert all(v.shape == (2, 16) for v in fields.values())
+    assert draws(reference).shape == (2, 16, 3)
     # The potential energy is that of the full data at the draw.
     w = reference.last_state.z["w"][0]
     x, y = regression
@@ -87,9 +86,9 @@ def test_parallel_chains(regression):
     np.testing.assert_allclose(draws(mcmc), draws(sequential), rtol=1e-4, atol=1e-5)
 
 
-def test_resume_is_bit_identical_also_after_pickling(regression):
+def test_resume_is_bit_identical_also_after_pickling(pieces):
     """With an anchor and axes of its own; step sizes are fixed after the warmup."""
-    pieces = check_resumed(PseudoLangevin(linear_model), regression, "w")
+    check_resumed(pieces)
     last = pieces.mcmc.last_state
     np.testing.assert_array_equal(last.frame.share, 1.0)
     jax.tree.map(np.testing.assert_array_equal, last.scales, pieces.warm.scales)
