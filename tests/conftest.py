@@ -3,6 +3,7 @@
 
 """Fixtures shared by the tests, and how they are compiled."""
 
+import gc
 import os
 from importlib.metadata import version
 
@@ -16,6 +17,9 @@ def pytest_configure(config):
     XLA's older code generator takes the fast suite a third less time. Only jaxlib
     0.10 is known to have it: later ones end the process at a flag they do not know.
     """
+    # A compiled program leaves many objects behind, through which the collector of
+    # garbage need not look so often.
+    gc.set_threshold(50_000)
     fast_suite = "not statistical" in config.option.markexpr
     if fast_suite and version("jaxlib").startswith("0.10."):
         flags = os.environ.get("XLA_FLAGS", "")
@@ -30,6 +34,8 @@ def pytest_runtest_setup(item):
     """
     quick = item.get_closest_marker("statistical") is None
     jax.config.update("jax_disable_most_optimizations", quick)
+    # Which line an operation comes from: nobody reads it in the programs of tests.
+    jax.config.update("jax_traceback_in_locations_limit", 0)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Models that several tests share."""
+"""Models and settings that several tests share."""
 
 import numpyro
 import numpyro.distributions as dist
+
+PLAIN = {"dense_mass": False, "control_variate": None, "example_friction": False}
+"""Settings of a `PseudoLangevin` that compiles fast, for tests of something else."""
 
 
 def linear_model(x, y, batch=100):

@@ -41,6 +41,7 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@cache
 def imports(path: Path) -> list[tuple[str, str]]:
     """Pairs (module, name) that a file imports; the name is empty for a module."""
     found = []
@@ -52,12 +53,14 @@ def imports(path: Path) -> list[tuple[str, str]]:
     return found
 
 
+@cache
 def is_module(name: str) -> bool:
     path = ROOT.joinpath(*name.split("."))
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
-def arrows() -> set[tuple[str, str]]:
+@cache
+def arrows() -> frozenset[tuple[str, str]]:
     """Which room imports from which."""
     found = set()
     for path in FILES:
@@ -69,7 +72,7 @@ def arrows() -> set[tuple[str, str]]:
             target = room_of(full if is_module(full) else module)
             if target != room:
                 found.add((room, target))
-    return found
+    return frozenset(found)
 
 
 def floors() -> dict[str, int]:

@@ -134,7 +134,7 @@ def first_state(
     temperature = jnp.asarray(dynamics.temperature, dtype)
     zero = jnp.zeros((), dtype)
     return LangevinState(
-        i=jnp.asarray(0),
+        i=jnp.zeros((), int),
         z=z,
         momentum=momentum,
         scales=scales,
@@ -151,7 +151,7 @@ def first_state(
         frame=frame,
         kept=jax.tree.map(_unknown, jax.eval_shape(run.kept, z)),
         diverging=jnp.asarray(False),
-        num_divergences=jnp.asarray(0),
+        num_divergences=jnp.zeros((), int),
         rng_key=rng_key,
     )
 

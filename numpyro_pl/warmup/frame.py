@@ -91,7 +91,7 @@ class Seen(NamedTuple):
         zeros = jax.tree.map(jnp.zeros_like, like)
         pairs: Any = zeros if white else ()
         places = jax.tree.map(lambda x: jnp.tile(x, (NUM_PLACES, 1)), pairs)
-        return cls(jnp.asarray(0), like, pairs, zeros, pairs, pairs, places)
+        return cls(jnp.zeros((), int), like, pairs, zeros, pairs, pairs, places)
 
     def with_draw(self, position: Tree, counts) -> "Seen":
         """
@@ -219,7 +219,7 @@ def first_frame(
         basis=basis,
         inverse=basis,
         friction=jnp.asarray(friction, dtype),
-        num_steps=jnp.asarray(settings.num_steps),
+        num_steps=jnp.asarray(settings.num_steps, int),
         seen=Seen.none(center, settings.axes is not None) if settings.moving else (),
     )
 

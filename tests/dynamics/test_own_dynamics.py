@@ -3,7 +3,6 @@
 
 """A dynamics written outside the package, as docs/dynamics.rst shows it."""
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from gjf_dynamics import GJF
 from many_chains import harmonic_scores
 from numpyro.infer import MCMC
+from runs_in_pieces import check_resumed, in_pieces
 from shared_models import linear_model
 
 from numpyro_pl import PartitionedLangevin
@@ -60,12 +60,12 @@ def test_the_check_fails_for_broken_dynamics():
     assert np.abs(scores).max() > 5
 
 
-def run(kernel, samples=150, chains=4):
+def run(kernel):
     return MCMC(
         kernel,
         num_warmup=40,
-        num_samples=samples,
-        num_chains=chains,
+        num_samples=150,
+        num_chains=64,
         chain_method="vectorized",
         progress_bar=False,
     )
@@ -88,7 +88,7 @@ def test_the_warmup_sets_its_step(regression):
             numpyro.sample("y", dist.Normal(x @ w, 1.0), obs=y)
 
     partition = {"first": GJF(friction=0.5), "others": Langevin(friction=0.5)}
-    mcmc = run(PartitionedLangevin(model, partition), chains=64)
+    mcmc = run(PartitionedLangevin(model, partition))
     mcmc.run(jax.random.key(0), *regression, extra_fields=("kinetic_temperature",))
     draws = mcmc.get_samples()
     w = np.concatenate([draws["first"][:, None], draws["others"]], axis=1)
@@ -103,17 +103,8 @@ def test_the_warmup_sets_its_step(regression):
 
 def test_it_resumes_after_pickling(regression):
     """Its momentum is a pair that the kernel knows nothing of."""
-    long = run(PartitionedLangevin(linear_model, {"*": GJF()}), samples=8)
-    long.run(jax.random.key(0), *regression)
-    short = run(PartitionedLangevin(linear_model, {"*": GJF()}), samples=4)
-    short.run(jax.random.key(0), *regression)
-    first = np.asarray(short.get_samples(group_by_chain=True)["w"])
-    short = pickle.loads(pickle.dumps(short))
-    short.post_warmup_state = short.last_state
-    short.run(short.post_warmup_state.rng_key, *regression)
-    both = [first, np.asarray(short.get_samples(group_by_chain=True)["w"])]
-    whole = np.asarray(long.get_samples(group_by_chain=True)["w"])
-    np.testing.assert_array_equal(np.concatenate(both, axis=1), whole)
+    kernel = PartitionedLangevin(linear_model, {"*": GJF()})
+    check_resumed(in_pieces(kernel, regression, "w"))
 
 
 def test_what_is_no_dynamics_is_refused():

@@ -3,7 +3,8 @@ Pseudo-Langevin dynamics on Gaussian targets with injected gradient noise, again
 moments. Each check is also run on the dynamics broken on purpose, and must fail there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -63,8 +64,10 @@ def noisy_gradient(curvature, variance):
     )
 
 
-def final_draws(dynamics, rate, curvature, variance, kind, every=1, seed=0):
-    """Draws and temperatures of many short chains started at the target."""
+@partial(jax.jit, static_argnums=(0, 5, 6))
+def drawn(dynamics, temperature, rate, curvature, variance, kind, every, keys):
+    """A draw and its temperature by key: one program for all temperatures."""
+    dynamics = dynamics.at_temperature(temperature)
 
     def chain(key):
         key_z, key_u, key = random.split(key, 3)
@@ -83,8 +86,14 @@ def final_draws(dynamics, rate, curvature, variance, kind, every=1, seed=0):
             )
         return phase.position, temperature
 
+    return jax.vmap(chain)(keys)
+
+
+def final_draws(dynamics, rate, curvature, variance, kind, every=1, seed=0):
+    """Draws and temperatures of many short chains started at the target."""
     keys = random.split(random.key(seed), CHAINS)
-    z, temperature = jax.jit(jax.vmap(chain))(keys)
+    target = replace(dynamics, temperature=1.0), dynamics.temperature
+    z, temperature = drawn(*target, rate, curvature, variance, kind, every, keys)
     return np.asarray(z, np.float64), np.asarray(temperature, np.float64)
 
 

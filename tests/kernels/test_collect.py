@@ -52,6 +52,7 @@ def whole(regression):
 def halves(regression):
     """The same draws by a function of them, in two runs."""
     mcmc, draws = make(predicted, samples=6), []
+    mcmc.progress_bar = True  # one program for both runs
     for _ in range(2):
         state = mcmc.last_state
         key = jax.random.key(0) if state is None else state.rng_key

@@ -115,18 +115,6 @@ def test_dense_mass_without_minibatches(regression):
     assert np.isfinite(mcmc.get_samples()["w"]).all()
 
 
-def test_resuming_continues_the_chain(regression):
-    """Twice five draws are ten draws, bit for bit."""
-    kernel = PseudoLangevin(linear_model)
-    whole = run(kernel, *regression, samples=10).get_samples()["w"]
-    mcmc = run(kernel, *regression, samples=5)
-    first = mcmc.get_samples()["w"]
-    mcmc.post_warmup_state = mcmc.last_state
-    mcmc.run(mcmc.post_warmup_state.rng_key, *regression)
-    both = jnp.concatenate([first, mcmc.get_samples()["w"]])
-    np.testing.assert_array_equal(both, whole)
-
-
 @pytest.mark.parametrize("anchor", ["mode", 3, True, ["w"]])
 def test_an_anchor_of_no_known_kind(anchor):
     with pytest.raises(

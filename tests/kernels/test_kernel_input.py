@@ -7,7 +7,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.infer import MCMC
-from shared_models import linear_model
+from shared_models import PLAIN, linear_model
 
 from numpyro_pl import PseudoLangevin
 
@@ -15,6 +15,12 @@ from numpyro_pl import PseudoLangevin
 def run(model, *args, init_params=None, **kwargs):
     mcmc = MCMC(PseudoLangevin(model), num_warmup=1, num_samples=1, progress_bar=False)
     mcmc.run(jax.random.key(0), *args, init_params=init_params, **kwargs)
+
+
+def run_plain(model, *args):
+    kernel = PseudoLangevin(model, **PLAIN)
+    mcmc = MCMC(kernel, num_warmup=1, num_samples=1, progress_bar=False)
+    mcmc.run(jax.random.key(0), *args)
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 1.5, float("nan"), "0.1"])
@@ -163,7 +169,7 @@ def test_masked_missing_values_are_no_error(regression):
                 yb = jnp.where(seen, yb, 0.0)
                 numpyro.sample("y", dist.Normal(xb @ w, 1.0), obs=yb)
 
-    run(model, x, y)
+    run_plain(model, x, y)
 
 
 def test_arrays_of_different_length_under_one_plate(regression):
@@ -193,4 +199,4 @@ def test_lookup_of_group_effects_is_no_error():
         with numpyro.plate("data", 600, subsample_size=10) as ind:
             numpyro.sample("y", dist.Normal(effect[group[ind]], 1.0), obs=y[ind])
 
-    run(model, jnp.arange(600) % 5, jnp.zeros(600))
+    run_plain(model, jnp.arange(600) % 5, jnp.zeros(600))

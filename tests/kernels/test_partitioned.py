@@ -1,7 +1,6 @@
 """The partitioned kernels inside NumPyro's MCMC, their groups and their bad input."""
 
 import logging
-import pickle
 import warnings
 
 import jax
@@ -11,6 +10,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.infer import MCMC
+from runs_in_pieces import check_resumed, in_pieces
 from shared_models import linear_model
 
 from numpyro_pl import (
@@ -59,17 +59,22 @@ FIELDS = ("kinetic_temperature", "thermostat", "noise_fraction", "potential_ener
 
 
 @pytest.fixture(scope="module")
-def mixed(regression):
-    mcmc = make(PartitionedLangevin(network, MIXED))
-    mcmc.run(jax.random.key(0), *regression, extra_fields=FIELDS)
-    return mcmc
+def pieces(regression):
+    """Runs of two dynamics, of which one has a thermostat."""
+    kernel = PartitionedLangevin(network, MIXED)
+    return in_pieces(kernel, regression, "w1", FIELDS)
+
+
+@pytest.fixture(scope="module")
+def mixed(pieces):
+    return pieces.mcmc
 
 
 def test_fields_have_an_entry_for_each_group(mixed):
     fields = mixed.get_extra_fields(group_by_chain=True)
-    assert fields["kinetic_temperature"].shape == (2, 6, 2)
-    assert fields["thermostat"].shape == (2, 6, 2)
-    assert fields["diverging"].shape == (2, 6)
+    assert fields["kinetic_temperature"].shape == (2, 16, 2)
+    assert fields["thermostat"].shape == (2, 16, 2)
+    assert fields["diverging"].shape == (2, 16)
     thermostat = np.asarray(fields["thermostat"])
     assert (thermostat[..., 0] > 0).all()
     assert (thermostat[..., 1] == 0).all()
@@ -91,32 +96,11 @@ def test_groups_are_named_in_arviz(mixed):
         values = idata["sample_stats"][field]
         name = f"{field}_dim_0"
         assert list(values.coords[name].values) == ["?1", "*"]
-        assert values.sel({name: "?1"}).shape == (2, 6)
+        assert values.sel({name: "?1"}).shape == (2, 16)
 
 
-def test_one_group_has_a_scalar_temperature(regression):
-    kernel = SGHMC(linear_model)
-    mcmc = make(kernel)
-    mcmc.run(jax.random.key(0), *regression, extra_fields=("kinetic_temperature",))
-    fields = mcmc.get_extra_fields(group_by_chain=True)
-    assert fields["kinetic_temperature"].shape == (2, 6)
-    assert kernel.coords == {}
-
-
-def test_resume_is_bit_identical_also_after_pickling(regression):
-    long = make(PartitionedLangevin(network, MIXED), samples=8)
-    long.run(jax.random.key(0), *regression)
-    short = make(PartitionedLangevin(network, MIXED), samples=4)
-    short.run(jax.random.key(0), *regression)
-    first = np.asarray(short.get_samples(group_by_chain=True)["w1"])
-    short = pickle.loads(pickle.dumps(short))
-    short.post_warmup_state = short.last_state
-    short.run(short.post_warmup_state.rng_key, *regression)
-    second = np.asarray(short.get_samples(group_by_chain=True)["w1"])
-    both = np.concatenate([first, second], axis=1)
-    np.testing.assert_array_equal(
-        both, np.asarray(long.get_samples(group_by_chain=True)["w1"])
-    )
+def test_resume_is_bit_identical_also_after_pickling(pieces):
+    check_resumed(pieces)
 
 
 def test_sequential_chains(regression):
@@ -130,13 +114,16 @@ def test_warmup_sets_the_step_size(make_kernel, regression):
     """
     By the noise, with 50 rows of 600: the mean share is the one asked for, also where
     the friction of the setting alone would not do. By curvature on the full data: the
-    largest frequency is 0.5 radians a step.
+    largest frequency is 0.5 radians a step. One group has a scalar temperature.
     """
     mcmc = make(make_kernel(linear_model), warmup=64)
     mcmc.run(jax.random.key(0), *regression, extra_fields=("noise_fraction",))
     fraction = np.asarray(mcmc.get_extra_fields()["noise_fraction"])
     print("noise fraction", fraction)
     np.testing.assert_allclose(fraction, 0.05, rtol=0.05)
+    fields = mcmc.get_extra_fields(group_by_chain=True)
+    assert fields["kinetic_temperature"].shape == (2, 6)
+    assert mcmc.sampler.coords == {}
     x = np.asarray(regression[0], np.float64)
     largest = np.linalg.eigvalsh(x.T @ x + np.eye(3))[-1] / 600
     full = make(make_kernel(linear_model), warmup=64)
@@ -191,7 +178,8 @@ def test_divergence_is_flagged_and_survived(regression):
 
 def test_first_layer_is_found_and_logged(regression, caplog):
     with caplog.at_level(logging.INFO, "numpyro_pl"):
-        make(LOL(network, step_size=0.1), samples=1).run(jax.random.key(0), *regression)
+        kernel = LOL(network, step_size=0.1)
+        kernel.init(jax.random.key(0), 16, None, regression, {})
     assert "LOL takes as first layer: b1, w1" in caplog.text
 
 

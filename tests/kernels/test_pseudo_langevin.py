@@ -11,7 +11,8 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.infer import MCMC, init_to_median
-from shared_models import linear_model
+from runs_in_pieces import check_resumed, in_pieces
+from shared_models import PLAIN, linear_model
 
 from numpyro_pl import PseudoLangevin, init_to_map
 
@@ -32,18 +33,17 @@ def draws(mcmc):
 
 
 @pytest.fixture(scope="module")
-def reference(regression):
-    """One run of two vectorized chains, shared by several tests."""
-    mcmc = make(chains=2)
-    mcmc.run(jax.random.key(0), *regression, extra_fields=FIELDS)
-    return mcmc
+def pieces(regression):
+    """Runs of two vectorized chains, shared by several tests."""
+    return in_pieces(PseudoLangevin(linear_model), regression, "w", FIELDS)
 
 
-def test_fields(reference, regression):
+def test_fields(pieces, regression):
+    reference = pieces.mcmc
     fields = reference.get_extra_fields(group_by_chain=True)
     assert set(fields) == {*FIELDS, "temperature"}
-    assert all(v.shape == (2, 10) for v in fields.values())
-    assert draws(reference).shape == (2, 10, 3)
+    assert all(v.shape == (2, 16) for v in fields.values())
+    assert draws(reference).shape == (2, 16, 3)
     # The potential energy is that of the full data at the draw.
     w = reference.last_state.z["w"][0]
     x, y = regression
@@ -62,10 +62,11 @@ def progress_bar(monkeypatch):
 
 @pytest.mark.usefixtures("progress_bar")
 def test_sequential_chains_with_progress_bar_and_thinning(regression):
-    mcmc = make(chains=2, chain_method="sequential", progress_bar=True, thinning=2)
+    settings = {"chains": 2, "chain_method": "sequential", "kernel": PLAIN}
+    mcmc = make(progress_bar=True, thinning=2, **settings)
     mcmc.run(jax.random.key(0), *regression)
     assert draws(mcmc).shape == (2, 5, 3)
-    plain = make(chains=2, chain_method="sequential")
+    plain = make(**settings)
     plain.run(jax.random.key(0), *regression)
     np.testing.assert_allclose(draws(mcmc), draws(plain)[:, 1::2], rtol=1e-5)
     text = plain.sampler.get_diagnostics_str(
@@ -85,25 +86,13 @@ def test_parallel_chains(regression):
     np.testing.assert_allclose(draws(mcmc), draws(sequential), rtol=1e-4, atol=1e-5)
 
 
-def test_resume_is_bit_identical_also_after_pickling(regression):
-    whole = make(samples=12, chains=2)
-    whole.run(jax.random.key(0), *regression)
-    first = make(samples=6, chains=2)
-    first.run(jax.random.key(0), *regression)
-    np.testing.assert_array_equal(draws(first), draws(whole)[:, :6])
-    for mcmc in (first, pickle.loads(pickle.dumps(first))):
-        mcmc.post_warmup_state = mcmc.last_state
-        mcmc.run(mcmc.post_warmup_state.rng_key, *regression)
-        np.testing.assert_array_equal(draws(mcmc), draws(whole)[:, 6:])
-
-
-def test_step_sizes_are_fixed_after_warmup(regression):
-    mcmc = make(samples=4)
-    mcmc.warmup(jax.random.key(0), *regression, collect_warmup=True)
-    before = mcmc.last_state.scales
-    mcmc.run(mcmc.last_state.rng_key, *regression)
-    jax.tree.map(np.testing.assert_array_equal, mcmc.last_state.scales, before)
-    (variance,) = jax.tree.leaves(mcmc.last_state.noise_variance)
+def test_resume_is_bit_identical_also_after_pickling(pieces):
+    """With an anchor and axes of its own; step sizes are fixed after the warmup."""
+    check_resumed(pieces)
+    last = pieces.mcmc.last_state
+    np.testing.assert_array_equal(last.frame.share, 1.0)
+    jax.tree.map(np.testing.assert_array_equal, last.scales, pieces.warm.scales)
+    (variance,) = jax.tree.leaves(last.noise_variance)
     assert (np.asarray(variance) > 0).all()
 
 
@@ -129,7 +118,7 @@ def test_nothing_recompiles(regression, caplog):
 
 def test_second_data_set_is_used(regression):
     x, y = regression
-    mcmc = make(warmup=150, samples=150)
+    mcmc = make(warmup=150, samples=150, kernel=PLAIN)
     means = []
     for sign in (1, -1):
         mcmc.run(jax.random.key(0), x, sign * y)
@@ -241,14 +230,14 @@ def test_model_that_looks_at_the_values_of_its_data(regression):
             g = jnp.asarray(group)[ind]
             numpyro.sample("y", dist.Normal(w[g], 1.0), obs=y[ind])
 
-    mcmc = make(model, warmup=5, samples=3)
+    mcmc = make(model, warmup=5, samples=3, kernel=PLAIN)
     mcmc.run(jax.random.key(0), group, y)
     assert draws(mcmc).shape == (1, 3, 4)
 
 
 def test_numpy_data_and_keyword_arguments(regression):
     x, y = (np.asarray(a) for a in regression)
-    mcmc = make(warmup=5, samples=3)
+    mcmc = make(warmup=5, samples=3, kernel=PLAIN)
     mcmc.run(jax.random.key(0), x, y=y, batch=30)
     assert np.isfinite(draws(mcmc)).all()
     # The default: what a report needs.
@@ -262,7 +251,7 @@ def test_init_strategy_and_init_params(regression):
     # A median of 999 standard normal values has a standard error of 0.04.
     assert np.abs(z["w"]).max() < 0.2
     start = {"w": jnp.array([1.0, 0.0, -1.0])}
-    mcmc = make(warmup=0, samples=1, kernel={"num_steps": 1})
+    mcmc = make(warmup=0, samples=1, kernel={"num_steps": 1, **PLAIN})
     mcmc.run(jax.random.key(0), *regression, init_params=start)
     assert np.abs(draws(mcmc)[0, 0] - start["w"]).max() < 0.2
 
@@ -280,7 +269,7 @@ def test_warm_start_is_one_argument(regression):
     """Each chain starts at the mode: its first draw is within a step of it."""
     x, y = regression
     mode = np.linalg.solve(x.T @ x + np.eye(3), x.T @ y)
-    kernel = {"init_strategy": init_to_map(num_steps=300), "num_steps": 1}
+    kernel = {"init_strategy": init_to_map(num_steps=300), "num_steps": 1, **PLAIN}
     mcmc = make(warmup=0, samples=1, chains=2, kernel=kernel)
     mcmc.run(jax.random.key(0), x, y)
     # The posterior sd is 0.04; a start from init_to_uniform is 2 to 3 away.
@@ -337,7 +326,7 @@ def test_neural_network_modules(which, regression):
             yb = numpyro.subsample(y, event_dim=0)
             numpyro.sample("y", dist.Normal(net(xb)[..., 0], 1.0), obs=yb)
 
-    mcmc = make(model, warmup=150, samples=50)
+    mcmc = make(model, warmup=150, samples=50, kernel=PLAIN)
     mcmc.run(jax.random.key(0), x, y)
     z = mcmc.get_samples()
     assert all(name.startswith("nn/") for name in z)
@@ -347,14 +336,27 @@ def test_neural_network_modules(which, regression):
     )
 
 
-def test_double_precision(regression):
-    with jax.enable_x64(True):
-        x, y = (jnp.asarray(a, jnp.float64) for a in regression)
-        mcmc = make(warmup=5, samples=3)
-        mcmc.run(jax.random.key(0), x, y)
-        assert mcmc.get_samples()["w"].dtype == jnp.float64
-        for leaf in jax.tree.leaves((mcmc.last_state.scales, mcmc.last_state.momentum)):
-            assert leaf.dtype == jnp.float64
+def test_a_draw_keeps_the_types_of_the_state(regression):
+    """
+    In double precision too, traced alone. (With `JAX_ENABLE_X64` the other tests run in
+    it.) A type that changes, be it a weak one to a strong one, makes `MCMC` with a
+    progress bar compile the draw twice.
+    """
+    for x64, dtype in ((False, jnp.float32), (True, jnp.float64)):
+        with jax.enable_x64(x64):
+            data = tuple(jnp.asarray(a, dtype) for a in regression)
+            kernel = PseudoLangevin(linear_model)
+            state = jax.eval_shape(
+                lambda key: kernel.init(key, 5, None, data, {}),
+                jax.random.split(jax.random.key(0), 2),
+            )
+            new = jax.eval_shape(lambda s: kernel.sample(s, data, {}), state)
+        found, before = jax.tree.leaves(new), jax.tree.leaves(state)
+        assert [(x.dtype, x.weak_type) for x in found] == [
+            (x.dtype, x.weak_type) for x in before
+        ]
+        for leaf in jax.tree.leaves((new.z, new.scales, new.momentum)):
+            assert leaf.dtype == dtype
 
 
 def test_kernel_pickles(regression):

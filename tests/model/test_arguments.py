@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.infer import MCMC
-from shared_models import linear_model
+from shared_models import PLAIN, linear_model
 
 from numpyro_pl import PseudoLangevin
 from numpyro_pl.model.arguments import ArgumentPrograms, data_signature
@@ -80,7 +80,7 @@ def test_programs_are_compiled_once_and_take_the_data_given():
 
 def test_the_first_data_set_is_let_go(regression):
     """After a second run nothing holds the arrays of the first but who made them."""
-    kernel = PseudoLangevin(linear_model, num_steps=1)
+    kernel = PseudoLangevin(linear_model, num_steps=1, **PLAIN)
     mcmc = MCMC(
         kernel, num_warmup=1, num_samples=1, progress_bar=False, jit_model_args=True
     )

@@ -3,6 +3,8 @@
 
 """Minibatch potentials relative to an anchor."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,9 +51,13 @@ def exact_potential(z):
     return potential_energy(FullDataModel(logistic), *DATA, {"w": z[0]})
 
 
+exact_value_and_grad = jax.jit(jax.value_and_grad(exact_potential))
+exact_hessian = jax.jit(jax.hessian(exact_potential))
+
+
 def anchor_at(center, quadratic, share=1.0):
-    energy, slope = jax.value_and_grad(exact_potential)(center)
-    curvature = jax.hessian(exact_potential)(center)[0][0] if quadratic else ()
+    energy, slope = exact_value_and_grad(center)
+    curvature = exact_hessian(center)[0][0] if quadratic else ()
     return Anchor(center, energy, slope, curvature, share)
 
 
@@ -59,6 +65,7 @@ def away(distance):
     return (CENTER[0] + distance * jnp.array([1.0, -1.0, 0.5]),)
 
 
+@partial(jax.jit, static_argnums=0)
 def on_batches(potential, z, anchor):
     """Values and gradients on batches that make up the data."""
 
@@ -83,7 +90,7 @@ def test_the_mean_over_the_data_is_exact(potential, quadratic, share, distance):
     """At any distance; also the prior, which counts once."""
     z = away(distance)
     values, slopes = on_batches(potential, z, anchor_at(CENTER, quadratic, share))
-    exact, slope = jax.value_and_grad(exact_potential)(z)
+    exact, slope = exact_value_and_grad(z)
     np.testing.assert_allclose(values.mean(), exact, rtol=1e-5)
     np.testing.assert_allclose(slopes.mean(0), slope[0], rtol=1e-3, atol=1e-3)
 
@@ -124,11 +131,12 @@ def test_losses_of_rows_keep_their_higher_derivatives(quadratic):
         return found.row_losses({"w": z[0]}, {"data": BATCHES[0]}, *DATA)
 
     relative = relative_to_anchor(losses, anchor_at(CENTER, quadratic))
+    slope = jax.jit(jax.jacrev(relative))(CENTER)[0]
     np.testing.assert_allclose(relative(CENTER), 0.0, atol=1e-5)
-    np.testing.assert_allclose(jax.jacrev(relative)(CENTER)[0], 0.0, atol=1e-5)
+    np.testing.assert_allclose(slope, 0.0, atol=1e-5)
 
     def curvature(fn, z):
-        return jax.hessian(fn)(z)[0][0]
+        return jax.jit(jax.hessian(fn))(z)[0][0]
 
     there = away(0.5)
     expected = curvature(losses, there)

@@ -1,19 +1,15 @@
 """Streamed predictions against `Predictive` on everything at once."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-import store_runs
 from numpyro.infer import Predictive
 
 from numpyro_pl import predict
 from numpyro_pl.model.handlers import FullDataModel
-from numpyro_pl.store import open_store
 from numpyro_pl.store.draws import DrawBlocks
 
 KEY = jax.random.key(0)
@@ -100,31 +96,6 @@ def test_rows_without_subsampling_and_all_at_once(streamed):
 def test_fewer_rows_than_a_minibatch(streamed):
     found = predict(network, DRAWS, X[:7], rng_key=KEY)
     close(found["f"].mean, streamed["f"].mean[:7])
-
-
-def test_every_kind_of_posterior(whole):
-    """And the noise is the same whatever the draws come from, or how many at a time."""
-    data = open_store(whole)
-    draws = {
-        variable.attrs.get("site", name): variable.to_numpy()
-        for name, variable in data.posterior.data_vars.items()
-    }
-    flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in draws.items()}
-    mcmc = SimpleNamespace(get_samples=lambda group_by_chain: draws)
-    found = [
-        predict(
-            store_runs.model,
-            posterior,
-            store_runs.X,
-            rng_key=KEY,
-            batch_size=16,
-            draws_batch=size,
-        )["y"]
-        for posterior, size in ((whole, 40), (data, 6), (mcmc, 1), (flat, 7))
-    ]
-    for other in found[1:]:
-        close(other.mean, found[0].mean)
-        close(other.sd, found[0].sd)
 
 
 def test_blocks_hold_each_draw_once():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import arviz as az
 import jax
@@ -17,6 +18,7 @@ import store_runs
 import xarray as xr
 from store_runs import X, Y, contents, make, sample
 
+from numpyro_pl import predict
 from numpyro_pl.store import chains, open_store
 from numpyro_pl.store.chains import Chains
 from numpyro_pl.store.checkpoint import load_checkpoint
@@ -282,3 +284,34 @@ def test_the_state_holds_no_objects(whole):
     """And is read without pickle."""
     with np.load(Path(whole) / STATE, allow_pickle=False) as file:
         assert all(file[name].dtype == np.uint8 for name in file.files)
+
+
+def test_predictions_from_every_kind_of_posterior(whole):
+    """
+    Predictions are the same whatever the draws come from, or how many at a time, and so
+    is their noise.
+    """
+    data = open_store(whole)
+    draws = {
+        variable.attrs.get("site", name): variable.to_numpy()
+        for name, variable in data.posterior.data_vars.items()
+    }
+    flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in draws.items()}
+    mcmc = SimpleNamespace(get_samples=lambda group_by_chain: draws)
+    found = [
+        predict(
+            store_runs.model,
+            posterior,
+            store_runs.X,
+            rng_key=jax.random.key(0),
+            batch_size=16,
+            draws_batch=size,
+        )["y"]
+        for posterior, size in ((whole, 40), (data, 6), (mcmc, 1), (flat, 7))
+    ]
+    for other in found[1:]:
+        for name in ("mean", "sd"):
+            expected = getattr(found[0], name)
+            np.testing.assert_allclose(
+                getattr(other, name), expected, rtol=1e-4, atol=1e-5
+            )

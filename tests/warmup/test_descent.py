@@ -26,22 +26,30 @@ GRADIENT = MinibatchGradient(
 )
 
 
-def energies(start, temperature=1.0, active=True, blocks=20):
-    """Potential of 20 chains after the descent, relative to that of equilibrium."""
+@jax.jit
+def arrived(keys, start, temperature, active, blocks):
+    """Potential of a chain for each key after the descent: one program for all."""
 
     def chain(key):
         position = (jnp.full(CURVATURE.shape, start),)
-        carry = position, Averages.none(position)
-        for k in range(blocks):
+
+        def block(k, carry):
             first, last = (0.1 * 1e-3 ** (j / blocks) for j in (k, k + 1))
-            descent = Descent(100, first, last, "gaussian", jnp.asarray(active))
+            descent = Descent(100, first, last, "gaussian", active)
             key_k = random.fold_in(key, k)
-            temperatures = jnp.asarray(temperature)
-            carry = descend(key_k, GRADIENT, carry, temperatures, descent)
-        (x,) = carry[0]
+            return descend(key_k, GRADIENT, carry, temperature, descent)
+
+        carry = position, Averages.none(position)
+        (x,), _ = jax.lax.fori_loop(0, blocks, block, carry)
         return 0.5 * jnp.sum(CURVATURE * x**2)
 
-    chains = jax.jit(jax.vmap(chain))(random.split(random.key(0), 20))
+    return jax.vmap(chain)(keys)
+
+
+def energies(start, temperature=1.0, active=True, blocks=20):
+    """Potential of 20 chains after the descent, relative to that of equilibrium."""
+    keys = random.split(random.key(0), 20)
+    chains = arrived(keys, start, temperature, active, blocks)
     return np.asarray(chains) / (0.5 * CURVATURE.size)
 
 
