@@ -44,6 +44,8 @@ def in_pieces(kernel, data, site, fields=()) -> Pieces:
     """
     Two runs and one of twice as many draws, after the same warmup.
 
+    :param kernel: one of a few steps a draw. Over many, chains of the same random
+        numbers come together, and whatever a state lacked would be forgotten.
     :param data: positional arguments of the model.
     :param str site: whose draws are returned.
     :param fields: what is collected besides.

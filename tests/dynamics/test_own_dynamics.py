@@ -103,7 +103,7 @@ def test_the_warmup_sets_its_step(regression):
 
 def test_it_resumes_after_pickling(regression):
     """Its momentum is a pair that the kernel knows nothing of."""
-    kernel = PartitionedLangevin(linear_model, {"*": GJF()})
+    kernel = PartitionedLangevin(linear_model, {"*": GJF()}, num_steps=3)
     check_resumed(in_pieces(kernel, regression, "w"))
 
 

@@ -61,7 +61,7 @@ FIELDS = ("kinetic_temperature", "thermostat", "noise_fraction", "potential_ener
 @pytest.fixture(scope="module")
 def pieces(regression):
     """Runs of two dynamics, of which one has a thermostat."""
-    kernel = PartitionedLangevin(network, MIXED)
+    kernel = PartitionedLangevin(network, MIXED, num_steps=3)
     return in_pieces(kernel, regression, "w1", FIELDS)
 
 

@@ -35,7 +35,8 @@ def draws(mcmc):
 @pytest.fixture(scope="module")
 def pieces(regression):
     """Runs of two vectorized chains, shared by several tests."""
-    return in_pieces(PseudoLangevin(linear_model), regression, "w", FIELDS)
+    kernel = PseudoLangevin(linear_model, num_steps=3)
+    return in_pieces(kernel, regression, "w", FIELDS)
 
 
 def test_fields(pieces, regression):
