@@ -95,10 +95,12 @@ def reads(monkeypatch):
     return found
 
 
+@pytest.mark.statistical
 def test_draws_are_those_of_the_data_in_memory(arrays, reads):
     """
     Bit for bit, with a warmup and friction from the examples; rows are read for several
-    steps at once, in the background.
+    steps at once, in the background. Compiled as users compile it: two programs are
+    compared, and the code generator of the fast suite may round them differently.
     """
     expected = draws(kernel(PseudoLangevin), arrays)
     assert np.std(expected) > 0
