@@ -20,6 +20,8 @@ def pytest_configure(config):
     # A compiled program leaves many objects behind, through which the collector of
     # garbage need not look so often.
     gc.set_threshold(50_000)
+    # Which line an operation comes from: nobody reads it in the programs of tests.
+    jax.config.update("jax_traceback_in_locations_limit", 0)
     fast_suite = "not statistical" in config.option.markexpr
     if fast_suite and version("jaxlib").startswith("0.10."):
         flags = os.environ.get("XLA_FLAGS", "")
@@ -34,8 +36,6 @@ def pytest_runtest_setup(item):
     """
     quick = item.get_closest_marker("statistical") is None
     jax.config.update("jax_disable_most_optimizations", quick)
-    # Which line an operation comes from: nobody reads it in the programs of tests.
-    jax.config.update("jax_traceback_in_locations_limit", 0)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ Warnings that a run gives by itself. NumPyro's `MCMC` has no hook at the end of 
 or of a run, so compiled programs call back when there is something to say.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +24,7 @@ from numpyro_pl.warmup.settling import (
     warn_unless_settled,
 )
 
-__all__ = ["report", "shown"]
+__all__ = ["report", "say_if", "shown"]
 
 FIRST_CHECK = 50
 """Draws after warmup at which the distance from the anchor is looked at first."""
@@ -47,11 +49,7 @@ def report(run: Run, i, state: LangevinState) -> None:
         warn_unless_settled(warmup_problems(dynamics, sizes, measured))
 
     if num_warmup:
-        lax.cond(
-            i == num_warmup - 1,
-            lambda: jax.debug.callback(settled, state.settling, state.noise_fraction),
-            lambda: None,
-        )
+        say_if(i == num_warmup - 1, settled, state.settling, state.noise_fraction)
 
     if run.is_white:
         _report_distance(i - num_warmup, state)
@@ -63,11 +61,7 @@ def report(run: Run, i, state: LangevinState) -> None:
     doublings = FEWEST_DIVERGENCES * 2 ** jnp.arange(20)
     crossed = jnp.any((total >= doublings) & (total - new < doublings))
     many = (i >= num_warmup) & crossed & (total > BAD_SHARE * num_draws)
-    lax.cond(
-        many,
-        lambda: jax.debug.callback(_diverged, many, total, num_draws),
-        lambda: None,
-    )
+    say_if(many, lambda *n: warn_of_divergences(*map(int, n)), total, num_draws)
 
 
 def _report_distance(draw, state: LangevinState) -> None:
@@ -81,22 +75,28 @@ def _report_distance(draw, state: LangevinState) -> None:
     left = jax.vmap(has_left) if batched else has_left
     num = jnp.sum(left(state.frame, state.noise_variance))
     checked = jnp.any(draw == FIRST_CHECK * 2 ** jnp.arange(16))
+    say_if(checked & (num > 0), lambda n: warn_of_distance(int(n)), num)
+
+
+def say_if(condition, say: Callable[..., None], *values) -> None:
+    """
+    Call back from a compiled program where a condition holds.
+
+    :param condition: a boolean scalar.
+    :param say: function of the values, run on the host.
+    :param values: arrays.
+    """
+
+    def asked(holds, *values):
+        # Under a user's `vmap` both branches run, and so this is asked again.
+        if holds:
+            say(*values)
+
     lax.cond(
-        checked & (num > 0),
-        lambda: jax.debug.callback(_distant, checked, num),
+        condition,
+        lambda: jax.debug.callback(asked, condition, *values),
         lambda: None,
     )
-
-
-def _diverged(many, total, num_draws) -> None:
-    # Asked again: under a `vmap` of the user's, both branches run.
-    if many:
-        warn_of_divergences(int(total), int(num_draws))
-
-
-def _distant(checked, num) -> None:
-    if checked and num:
-        warn_of_distance(int(num))
 
 
 def shown(state: LangevinState, stage: str) -> str:

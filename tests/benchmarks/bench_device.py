@@ -30,11 +30,12 @@ WIDTHS = {"1.5k": (14, 5), "21k": (100, 100), "102k": (310, 220), "1.01M": (1000
 MOVED = 5
 """Arrays that a step cannot do without, where the gradient is fused into it: it reads
 position, momentum and scale, and writes position and momentum."""
-COPIES = 100
+COPIES, GRADIENTS = 100, 400
+"""Of one timed loop."""
 
 
 def draw_function(model, data, steps, chains):
-    """A compiled draw of `steps` steps by several chains, and a state to start from."""
+    """A draw of `steps` steps by several chains, lowered, and a state to start from."""
     kernel = PseudoLangevin(model, num_steps=steps, full_potential=False)
     key = jax.random.key(1)
     keys = key if chains == 1 else jax.random.split(key, chains)
@@ -47,9 +48,9 @@ def draw_function(model, data, steps, chains):
 
 
 def gradient_function(model, data, position):
-    """A compiled loop of minibatch gradients, each on other rows."""
+    """A loop of minibatch gradients, each on other rows, lowered."""
     potential = MinibatchPotential(model, PlateSizes.of(model, *data))
-    batches = potential.draw_indices(jax.random.key(2), 400)
+    batches = potential.draw_indices(jax.random.key(2), GRADIENTS)
 
     def one(total, rows):
         gradient = jax.grad(potential)(position, rows, data, {})
@@ -78,19 +79,18 @@ def compiled(lowered) -> list:
 def chain_times(sizes, chains, steps) -> list[dict]:
     """Milliseconds of a step of all chains together, for each size and number."""
     data, cases = make_data(), list(product(sizes, chains))
+    lengths = [steps if num < 16 else 100 for _, num in cases]
     lowered, states = zip(
         *(
-            draw_function(make_model(WIDTHS[s]), data, steps if c < 16 else 100, c)
-            for s, c in cases
+            draw_function(make_model(WIDTHS[size]), data, length, num)
+            for (size, num), length in zip(cases, lengths, strict=True)
         ),
         strict=True,
     )
+    runs = zip(cases, lengths, compiled(lowered), states, strict=True)
     rows = []
-    for (size, num), program, state in zip(
-        cases, compiled(lowered), states, strict=True
-    ):
+    for (size, num), length, program, state in runs:
         state = program(state)  # sets the step sizes
-        length = steps if num < 16 else 100
         took = np.median(milliseconds(program, state, repeats=3)) / length
         rows.append({"size": size, "chains": num, "step_ms": float(took)})
         print(
@@ -108,7 +108,7 @@ def single_chain(size, steps) -> dict:
     program, gradients = compiled([lowered, gradient_function(model, data, state.z)])
     state = program(state)
     took = np.median(milliseconds(program, state, repeats=5)) / steps
-    bare = np.median(milliseconds(gradients, state.z, repeats=5)) / 400
+    bare = np.median(milliseconds(gradients, state.z, repeats=5)) / GRADIENTS
     print(
         f"{size}: {1e3 / took:,.0f} steps a second ({took:.4f} ms), "
         f"{took / bare:.2f} times a bare gradient ({bare:.4f} ms)",

@@ -132,3 +132,16 @@ def test_a_draw_calls_the_host_for_warnings_only(regression):
         draw = jax.make_jaxpr(lambda s: kernel.sample(s, regression, {}))(state)
         assert list(host_calls(draw.jaxpr)) == expected
         assert "while" in {eqn.primitive.name for eqn in draw.jaxpr.eqns}
+
+
+def test_under_a_vmap_only_what_is_true_is_said():
+    said = []
+
+    @jax.vmap
+    def chain(i):
+        reports.say_if(i == 2, lambda n: said.append(int(n)), i)
+        return i
+
+    jax.block_until_ready(jax.jit(chain)(jnp.arange(4)))
+    jax.effects_barrier()
+    assert said == [2]
