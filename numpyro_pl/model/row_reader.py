@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from numpyro_pl.model.file_rows import rows_of_file
+
 __all__ = ["RowReader"]
 
 MOST_AHEAD = 8
@@ -131,7 +133,7 @@ def _opened(source: Any) -> tuple[Callable, int, tuple[int, ...], np.dtype]:
     if num == 0:
         raise ValueError("streamed() got a source without rows.")
     if is_array:
-        take = getattr(source, "oindex", source).__getitem__
+        take = rows_of_file(source) or getattr(source, "oindex", source).__getitem__
         shape, dtype = tuple(source.shape[1:]), np.dtype(source.dtype)
     else:
         first = np.asarray(source[0])
