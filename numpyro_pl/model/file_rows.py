@@ -11,25 +11,76 @@ What is read from the file is only the rows.
 
 import mmap
 import os
-from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["rows_of_file"]
+__all__ = ["FileRows", "rows_of_file"]
 
-SMALL = 2**28
+SMALL = 2**30
 """Bytes up to which rows are read through the mapping, which is faster."""
 
 
-def rows_of_file(source: Any) -> Callable[[np.ndarray], np.ndarray] | None:
+class FileRows(NamedTuple):
     """
-    How to take rows of a mapped file without its mapping.
+    Rows that are one after the other in a file.
+
+    - **path** - the file.
+    - **first** - the byte at which the first row begins.
+    - **shape** - of all rows.
+    - **dtype** - of their entries.
+    """
+
+    path: str
+    first: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def empty(self, num: int) -> np.ndarray:
+        """Room for rows."""
+        return np.empty((num, *self.shape[1:]), self.dtype)
+
+    def read(self, index: np.ndarray, found: np.ndarray, places: np.ndarray) -> None:
+        """
+        Read some rows.
+
+        :param index: array of row numbers, of one axis.
+        :param found: where the rows go; that of each is its place in `index`.
+        :param places: the places to fill, in the order in which to read.
+        :raises IndexError: if there is no such row.
+        :raises OSError: if the file ends before it.
+        """
+        num, rows = self.shape[0], index[places].astype(np.int64)
+        rows = np.where(rows < 0, rows + num, rows)
+        if np.any((rows < 0) | (rows >= num)):
+            raise IndexError(f"there are {num} rows")
+        size = found[:1].nbytes
+        into = memoryview(found.reshape(-1).view(np.uint8))
+        # Neighbours that stay neighbours are read at once.
+        alone = (np.diff(rows, prepend=-2) != 1) | (np.diff(places, prepend=-2) != 1)
+        starts = np.flatnonzero(alone).tolist()
+        begins = (self.first + rows[starts] * size).tolist()
+        ends = (places[starts] * size).tolist()
+        file = os.open(self.path, os.O_RDONLY)
+        try:
+            for (start, stop), begin, end in zip(
+                pairwise([*starts, len(rows)]), begins, ends, strict=True
+            ):
+                part = into[end : end + (stop - start) * size]
+                if os.preadv(file, [part], begin) != len(part):
+                    _fill(file, part, begin)
+        finally:
+            os.close(file)
+
+
+def rows_of_file(source: Any) -> FileRows | None:
+    """
+    The rows of a mapped file.
 
     :param source: what the rows are taken from.
-    :return: function from row numbers to rows; None for what is no large file, or one
-        whose rows are not one after the other.
+    :return: None for what is no large file, or one whose rows are not one after the
+        other.
     """
     if not isinstance(source, np.memmap) or source.nbytes <= SMALL:
         return None
@@ -40,27 +91,8 @@ def rows_of_file(source: Any) -> Callable[[np.ndarray], np.ndarray] | None:
         mapping = mapping.base
     if not plain or not source.filename or not isinstance(mapping, mmap.mmap):
         return None
-    path, first = source.filename, _place_in_file(source, mapping)
-    num, dtype, row_shape = len(source), source.dtype, source.shape[1:]
-    row_bytes = source.nbytes // num
-
-    def take(rows):
-        rows = np.where(rows < 0, rows + num, rows)
-        if np.any((rows < 0) | (rows >= num)):
-            raise IndexError(f"there are {num} rows")
-        found = np.empty((len(rows), *row_shape), dtype)
-        places = (first + rows.astype(np.int64) * row_bytes).tolist()
-        # Neighbours are read at once.
-        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1).tolist()
-        file = os.open(path, os.O_RDONLY)
-        try:
-            for start, stop in pairwise([*starts, len(rows)]):
-                _fill(file, found[start:stop], places[start])
-        finally:
-            os.close(file)
-        return found
-
-    return take
+    first = _place_in_file(source, mapping)
+    return FileRows(str(source.filename), first, source.shape, source.dtype)
 
 
 def _place_in_file(source: np.memmap, mapping: mmap.mmap) -> int:
@@ -71,19 +103,14 @@ def _place_in_file(source: np.memmap, mapping: mmap.mmap) -> int:
     return source.offset - source.offset % mmap.ALLOCATIONGRANULARITY + begin
 
 
-def _fill(file: int, rows: np.ndarray, place: int) -> None:
+def _fill(file: int, part: memoryview, begin: int) -> None:
     """
-    Read rows that are one after the other.
+    Read what one call of the system did not give.
 
     :raises OSError: if the file ends before that.
     """
-    size = os.preadv(file, [rows], place)
-    if size == rows.nbytes:
-        return
-    rest = memoryview(rows.reshape(-1).view(np.uint8))[size:]
-    place += size
-    while rest:
-        size = os.preadv(file, [rest], place)
+    while part:
+        size = os.preadv(file, [part], begin)
         if size == 0:
-            raise OSError(f"the file ends at byte {place}")
-        rest, place = rest[size:], place + size
+            raise OSError(f"the file ends at byte {begin}")
+        part, begin = part[size:], begin + size
