@@ -241,9 +241,7 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         """One draw: many integrator steps. See NumPyro's `MCMCKernel.sample`."""
         run, new = self._next(state, model_args, model_kwargs)
         if self.settings.warn:
-            shards = run.binding.potential.shards
-            known = chains_together(shards, new.rng_key, new)
-            report(run, state.i.reshape(-1)[0], known)
+            report(run, state.i.reshape(-1)[0], new)
         return new
 
     def sample_silently(self, state, model_args, model_kwargs):
@@ -264,8 +262,7 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         run = self._run(binding, data, one_of(state.z) if batched else state.z)
         state = chains_apart(shards, state.rng_key, state._replace(carried=()))
         new = next_state(run, state, batched)
-        if jax.process_count() > 1:
-            # Each of them is to have all draws.
+        if jax.process_count() > 1:  # Each of them is to have all draws.
             new = chains_together(shards, new.rng_key, new)
         return run, new._replace(carried=carried)
 

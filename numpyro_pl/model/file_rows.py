@@ -4,8 +4,8 @@
 """
 Rows of a large mapped file by plain reads.
 
-What is read through a mapping counts as memory of the process until the system wants it
-back, and every row brings its neighbours with it: 200,000 random rows of 3 kB were 5 GB.
+What is read through a mapping counts as memory of the process until the system wants
+it back, and every row brings its neighbours: 200,000 random rows of 3 kB were 5 GB.
 What is read from the file is only the rows.
 """
 

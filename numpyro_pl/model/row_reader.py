@@ -37,7 +37,8 @@ class RowReader:
         self._take, self.num_rows, self.row_shape, dtype = _opened(source)
         self._rows = rows_of_file(source)
         self._in_memory = isinstance(source, np.ndarray) and self._rows is None
-        self.dtype = np.dtype(jax.dtypes.canonicalize_dtype(dtype))
+        native = dtype.newbyteorder("=")
+        self.dtype = np.dtype(jax.dtypes.canonicalize_dtype(native))
         self._threads = threads
         self._file = getattr(source, "filename", None)
         self._bytes = getattr(source, "offset", 0) + getattr(source, "nbytes", 0)
