@@ -17,8 +17,8 @@ from numpyro_pl.kernels.binding import Binding, bind_model, bind_potential
 from numpyro_pl.kernels.layout import Layout
 from numpyro_pl.kernels.placement import (
     Placements,
+    chains_after_draw,
     chains_apart,
-    chains_together,
     check_keys,
 )
 from numpyro_pl.kernels.reports import report, shown
@@ -262,8 +262,7 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         run = self._run(binding, data, one_of(state.z) if batched else state.z)
         state = chains_apart(shards, state.rng_key, state._replace(carried=()))
         new = next_state(run, state, batched)
-        if jax.process_count() > 1:  # Each of them is to have all draws.
-            new = chains_together(shards, new.rng_key, new)
+        new = chains_after_draw(shards, new.rng_key, new)
         return run, new._replace(carried=carried)
 
     def postprocess_fn(self, model_args, model_kwargs):

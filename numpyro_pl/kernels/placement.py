@@ -18,7 +18,13 @@ from numpyro_pl.model.sharding import Shards, shards_of
 from numpyro_pl.trees.arithmetic import Tree, is_traced
 from numpyro_pl.trees.random_bits import is_single_key
 
-__all__ = ["Placements", "chains_apart", "chains_together", "check_keys"]
+__all__ = [
+    "Placements",
+    "chains_after_draw",
+    "chains_apart",
+    "chains_together",
+    "check_keys",
+]
 
 
 class Placements:
@@ -102,6 +108,19 @@ def chains_together(shards: Shards | None, rng_keys: jax.Array, chains: Tree) ->
     if shards is None or is_single_key(rng_keys):
         return chains
     return shards.together(chains)
+
+
+def chains_after_draw(shards: Shards | None, rng_keys: jax.Array, chains: Tree) -> Tree:
+    """
+    Vectorized chains as a run keeps them: divided, but of several processes each is to
+    have all draws.
+
+    :param Shards shards: how rows are split, None if they are not.
+    :param rng_keys: a PRNG key, or a batch of them for vectorized chains.
+    :param chains: arrays of each of them.
+    """
+    kept = chains_apart if jax.process_count() == 1 else chains_together
+    return kept(shards, rng_keys, chains)
 
 
 def check_keys(rng_key: jax.Array, data: Data) -> None:

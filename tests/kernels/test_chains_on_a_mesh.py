@@ -58,9 +58,7 @@ def test_a_device_computes_its_own_chains(kind):
     step = jax.jit(lambda state, *data: kernel.sample(state, data, {}))
     program = step.lower(state, *data).compile()
     text = program.as_text()
-    assert re.search(
-        rf"f32\[{CHAINS // 2},{N // (DEVICES // 2)}\]|f32\[{CHAINS // 2},", text
-    )
+    assert f"f32[{CHAINS // 2}," in text
     assert not re.search(rf"\w+\[{CHAINS}[,\]]", text)
     assert not re.search("all-gather|all-to-all", text)
     assert program(state, *data).z["w"].sharding.spec == P("chains")
