@@ -15,7 +15,12 @@ from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.kernels.account import OF_EVERY_RUN, KernelAccount
 from numpyro_pl.kernels.binding import Binding, bind_model, bind_potential
 from numpyro_pl.kernels.layout import Layout
-from numpyro_pl.kernels.placement import Placements, check_keys
+from numpyro_pl.kernels.placement import (
+    Placements,
+    chains_after_draw,
+    chains_apart,
+    check_keys,
+)
 from numpyro_pl.kernels.reports import report, shown
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
@@ -255,7 +260,9 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         data = self._placements.restored(shards, data, carried)
         batched = not is_single_key(state.rng_key)
         run = self._run(binding, data, one_of(state.z) if batched else state.z)
-        new = next_state(run, state._replace(carried=()), batched)
+        state = chains_apart(shards, state.rng_key, state._replace(carried=()))
+        new = next_state(run, state, batched)
+        new = chains_after_draw(shards, new.rng_key, new)
         return run, new._replace(carried=carried)
 
     def postprocess_fn(self, model_args, model_kwargs):

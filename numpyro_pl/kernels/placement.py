@@ -4,7 +4,8 @@
 """
 Where the arguments of a model lie. `MCMC` makes the arguments constants of its programs
 unless told otherwise, and a constant is on every device as a whole. Arguments that are
-split over devices therefore travel in the state of the chain.
+split over devices therefore travel in the state of the chain. Chains are divided among
+devices that hold the same rows.
 """
 
 import weakref
@@ -14,9 +15,16 @@ import jax
 
 from numpyro_pl.model.potential import Data
 from numpyro_pl.model.sharding import Shards, shards_of
-from numpyro_pl.trees.arithmetic import is_traced
+from numpyro_pl.trees.arithmetic import Tree, is_traced
+from numpyro_pl.trees.random_bits import is_single_key
 
-__all__ = ["Placements", "check_keys"]
+__all__ = [
+    "Placements",
+    "chains_after_draw",
+    "chains_apart",
+    "chains_together",
+    "check_keys",
+]
 
 
 class Placements:
@@ -74,6 +82,45 @@ class Placements:
                 "data, use MCMC(..., jit_model_args=True) from the start."
             )
         return shards.joined(data, list(carried))
+
+
+def chains_apart(shards: Shards | None, rng_keys: jax.Array, chains: Tree) -> Tree:
+    """
+    Vectorized chains, divided among the devices that hold the same rows.
+
+    :param Shards shards: how rows are split, None if they are not.
+    :param rng_keys: a PRNG key, or a batch of them for vectorized chains.
+    :param chains: arrays of each of them.
+    """
+    if shards is None or is_single_key(rng_keys):
+        return chains
+    return shards.spread(chains, rng_keys.shape[0])
+
+
+def chains_together(shards: Shards | None, rng_keys: jax.Array, chains: Tree) -> Tree:
+    """
+    Vectorized chains on every device.
+
+    :param Shards shards: how rows are split, None if they are not.
+    :param rng_keys: a PRNG key, or a batch of them for vectorized chains.
+    :param chains: arrays of each of them.
+    """
+    if shards is None or is_single_key(rng_keys):
+        return chains
+    return shards.together(chains)
+
+
+def chains_after_draw(shards: Shards | None, rng_keys: jax.Array, chains: Tree) -> Tree:
+    """
+    Vectorized chains as a run keeps them: divided, but of several processes each is to
+    have all draws.
+
+    :param Shards shards: how rows are split, None if they are not.
+    :param rng_keys: a PRNG key, or a batch of them for vectorized chains.
+    :param chains: arrays of each of them.
+    """
+    kept = chains_apart if jax.process_count() == 1 else chains_together
+    return kept(shards, rng_keys, chains)
 
 
 def check_keys(rng_key: jax.Array, data: Data) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from numpyro_pl.kernels.account import warmup_problems
+from numpyro_pl.kernels.placement import chains_together
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.warmup.frame import has_left
@@ -42,7 +43,8 @@ def report(run: Run, i, state: LangevinState) -> None:
     :param i: number of the draw.
     :param LangevinState state: state of the chain or chains after it.
     """
-    num_warmup = run.schedule.num_warmup
+    num_warmup, shards = run.schedule.num_warmup, run.binding.potential.shards
+    state = chains_together(shards, state.rng_key, state)
     dynamics, sizes = run.dynamics, np.atleast_1d(run.layout.sizes)
 
     def settled(*measured):

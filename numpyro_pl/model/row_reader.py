@@ -7,10 +7,13 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+
+from numpyro_pl.model.file_rows import rows_of_file
 
 __all__ = ["RowReader"]
 
@@ -32,7 +35,10 @@ class RowReader:
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise ValueError(f"threads must be a whole number from 1, got {threads!r}.")
         self._take, self.num_rows, self.row_shape, dtype = _opened(source)
-        self.dtype = np.dtype(jax.dtypes.canonicalize_dtype(dtype))
+        self._rows = rows_of_file(source)
+        self._in_memory = isinstance(source, np.ndarray) and self._rows is None
+        native = dtype.newbyteorder("=")
+        self.dtype = np.dtype(jax.dtypes.canonicalize_dtype(native))
         self._threads = threads
         self._file = getattr(source, "filename", None)
         self._bytes = getattr(source, "offset", 0) + getattr(source, "nbytes", 0)
@@ -80,33 +86,48 @@ class RowReader:
                 self._ahead[index.tobytes()] = future
 
     def _read(self, index: np.ndarray) -> np.ndarray:
-        # In the order of the file, each row once.
-        rows, places = np.unique(index, return_inverse=True)
+        flat = index.reshape(-1)
         try:
             self._check_file()
-            found = self._shared(rows)
-            if found.shape != (len(rows), *self.row_shape):
+            found = self._found(flat)
+            if found.shape != (len(flat), *self.row_shape):
                 raise ValueError(
                     f"rows of shape {found.shape[1:]} came, not {self.row_shape}"
                 )
         except Exception as error:
+            rows = np.unique(flat)
             raise RuntimeError(
                 f"reading rows {rows[0]} to {rows[-1]} ({len(rows)} of them) of "
                 f"{self.label} failed: {error}. The draws before are not affected; a "
                 "run to a store goes on from its last chunk when the source is whole "
                 "again."
             ) from error
-        return found[places.reshape(index.shape)]
+        return found.reshape(*index.shape, *self.row_shape)
 
-    def _shared(self, rows: np.ndarray) -> np.ndarray:
-        """Read rows, each thread its share."""
-        if self._threads == 1 or len(rows) < 2 * self._threads:
-            return np.asarray(self._take(rows), self.dtype)
+    def _found(self, index: np.ndarray) -> np.ndarray:
+        """The rows of an array of one axis. In the order of the file, each once."""
+        if self._in_memory:
+            return np.asarray(self._take(index), self.dtype)
+        if self._rows is None:
+            rows, places = np.unique(index, return_inverse=True)
+            taken = self._shared(self._take, rows)
+            parts = [np.asarray(part, self.dtype) for part in taken]
+            whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            return whole[places]
+        # No copies: those of new memory take as long as the reading.
+        found = self._rows.empty(len(index))
+        read = partial(self._rows.read, index, found)
+        self._shared(read, np.argsort(index, kind="stable"))
+        return np.asarray(found, self.dtype)
+
+    def _shared(self, fn: Callable, items: np.ndarray) -> list:
+        """What a function of some items returns, each thread its share of them."""
+        if self._threads == 1 or len(items) < 2 * self._threads:
+            return [fn(items)]
         with self._lock:
             if self._workers is None:
                 self._workers = ThreadPoolExecutor(self._threads, "numpyro_pl-read")
-        parts = self._workers.map(self._take, np.array_split(rows, self._threads))
-        return np.concatenate([np.asarray(part, self.dtype) for part in parts])
+        return list(self._workers.map(fn, np.array_split(items, self._threads)))
 
     def _check_file(self) -> None:
         """Reading beyond the end of a mapped file would end the process."""

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from numpyro_pl.model.indices import Indices, Rows
 from numpyro_pl.trees.arithmetic import Tree, arrays_apart, is_array, is_traced
@@ -45,6 +45,31 @@ class Shards(NamedTuple):
         """Number of parts."""
         names = (self.axis,) if isinstance(self.axis, str) else self.axis
         return int(np.prod([self.mesh.shape[name] for name in names]))
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Axes of the mesh along which no rows are split."""
+        names = (self.axis,) if isinstance(self.axis, str) else self.axis
+        return tuple(name for name in self.mesh.axis_names if name not in names)
+
+    def spread(self, chains: Tree, num: int) -> Tree:
+        """
+        Chains, divided among the devices that hold the same rows: each device computes
+        its own share of them. All on every device if those do not divide their number.
+
+        :param chains: arrays with a leading axis of chains.
+        :param int num: number of chains.
+        """
+        places = int(np.prod([self.mesh.shape[name] for name in self.free]))
+        return chains if places == 1 or num % places else self._at(chains, self.free)
+
+    def together(self, chains: Tree) -> Tree:
+        """Chains, all of them on every device again."""
+        return self._at(chains) if self.free else chains
+
+    def _at(self, arrays: Tree, *spec) -> Tree:
+        where = NamedSharding(self.mesh, PartitionSpec(*spec))
+        return lax.with_sharding_constraint(arrays, where)
 
     def mean(self, fn: Callable, data: Tree, *others: Tree) -> Tree:
         """
@@ -195,7 +220,23 @@ def shards_of(data: Tree) -> Shards | None:
                 "their rows do not lie on the same devices. Place all arrays of rows "
                 "with one NamedSharding(mesh, PartitionSpec(name))."
             )
-    return None if first is None else Shards(first[1], first[2], tuple(axes))
+    if first is None:
+        return None
+    found = Shards(first[1], first[2], tuple(axes))
+    _check_free(found)
+    return found
+
+
+def _check_free(shards: Shards) -> None:
+    """:raises ValueError: if chains cannot be divided along the other axes."""
+    kinds = dict(zip(shards.mesh.axis_names, shards.mesh.axis_types, strict=True))
+    if any(kinds[name] != AxisType.Auto for name in shards.free):
+        raise ValueError(
+            f"the axes {shards.free} of {_shown_mesh(shards.mesh)}, along which no "
+            "rows are split, are not automatic: make the mesh with "
+            "jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,) * "
+            f"{len(kinds)})."
+        )
 
 
 def _split_axis(path, leaf: Any) -> tuple[int | None, Any]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from conjugate_regression import PLAIN, data, exact_posterior, model
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from numpyro.infer import MCMC
 
 from numpyro_pl import PseudoLangevin
@@ -19,7 +19,8 @@ CHAINS, DRAWS = 32, 200
 
 @pytest.mark.devices
 @pytest.mark.statistical
-def test_draws_of_sorted_rows_are_exact():
+@pytest.mark.parametrize("chain_devices", [1, 2])
+def test_draws_of_sorted_rows_are_exact(chain_devices):
     """
     Means and variances of three coefficients within 3.5 standard errors of 32
     independent chains: a false alarm in 1 of 250 keys, and the key is fixed. Friction
@@ -27,7 +28,11 @@ def test_draws_of_sorted_rows_are_exact():
     """
     x, y = (np.asarray(a) for a in data(2_000, 3, 0.5))
     order = np.argsort(y)
-    mesh = jax.make_mesh((jax.device_count(),), ("data",))
+    mesh = jax.make_mesh(
+        (chain_devices, jax.device_count() // chain_devices),
+        ("chains", "data"),
+        axis_types=(AxisType.Auto,) * 2,
+    )
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     mcmc = MCMC(
         PseudoLangevin(partial(model, batch=40), num_steps=20, **PLAIN),

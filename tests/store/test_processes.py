@@ -1,64 +1,19 @@
 """Runs of several processes, which these tests start and end themselves."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import jax
 import numpy as np
 import process_runs
 import pytest
+from started_processes import SECONDS, finish, logs, processes
 
 from numpyro_pl.store import open_store
 from numpyro_pl.store.checkpoint import load_checkpoint
 from numpyro_pl.store.fingerprint import _sum_over_rows, fingerprint
 
-TESTS = Path(__file__).parents[1]
-SECONDS = 600
-"""Most that any wait takes; on a machine that does nothing else, a tenth of it."""
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-@contextmanager
-def processes(folder, what, number=2):
-    """Processes of one run, all of which are gone at the end of the context."""
-    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-    # Not the devices that the tests themselves simulate.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "XLA_FLAGS": ""}
-    port, started = str(free_port()), []
-    try:
-        for i in range(number):
-            arguments = [port, str(i), str(number), str(folder), what]
-            file = open(folder / f"log_{i}.txt", "w")
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, process_runs.__file__, *arguments],
-                    env=environment,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                )
-            )
-            file.close()
-        yield started
-    finally:
-        for process in started:
-            # JAX catches the signal that asks a process to end.
-            process.kill()
-            process.wait()
-
-
-def logs(folder):
-    return "".join(file.read_text()[-2000:] for file in folder.glob("log_*.txt"))
+RUNS = process_runs.__file__
 
 
 @pytest.mark.statistical
@@ -67,9 +22,8 @@ def test_two_processes_sample_exactly_and_have_the_same_draws(tmp_path):
     Means and variances of two coefficients within 3 standard errors of 16 independent
     chains: a false alarm in 1 of 50 keys, and the key is fixed.
     """
-    with processes(tmp_path, "draws") as started:
-        for process in started:
-            assert process.wait(SECONDS) == 0, logs(tmp_path)
+    with processes(RUNS, tmp_path, "draws") as started:
+        finish(tmp_path, started)
     first, second = (np.load(tmp_path / f"draws_{i}.npy") for i in (0, 1))
     np.testing.assert_array_equal(first, second)
     mean, sd = process_runs.exact_posterior()
@@ -89,7 +43,7 @@ def test_when_one_process_is_killed_the_other_ends_and_one_goes_on(tmp_path):
     def done():
         return load_checkpoint(state)[0]["num_draws"] if state.exists() else 0
 
-    with processes(tmp_path, "store") as (first, second):
+    with processes(RUNS, tmp_path, "store") as (first, second):
         end = time.monotonic() + SECONDS
         while done() < 10:
             assert first.poll() is None, logs(tmp_path)
