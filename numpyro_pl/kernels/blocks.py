@@ -77,7 +77,7 @@ def _are_like_positions(state: LangevinState, position: tuple) -> bool:
 
 
 def advance_block(
-    run: Run, block, chains: OneChain, start: Tree, state: LangevinState
+    run: Run, place: tuple, chains: OneChain, start: Tree, state: LangevinState
 ) -> LangevinState:
     """
     A block of steps of the dynamics, none during the descent. A block that is not
@@ -85,11 +85,12 @@ def advance_block(
     fresh momentum. In warmup the steps are then shortened; afterwards they are fixed.
 
     :param Run run: what a draw depends on.
-    :param block: number of the block.
+    :param place: number of the block, and how many came before it in this draw.
     :param OneChain chains: the chains of the run.
     :param start: position at the start of the draw.
     :param LangevinState state: state of the chain.
     """
+    block, done = place
     rng_key, key_steps, key_fresh = split(state.rng_key, 3)
     plan, target = run.schedule, state.temperature
     dynamics = run.dynamics_of(state)
@@ -103,7 +104,7 @@ def advance_block(
     z = run.layout_in(state.frame).unpack(phase.position)
     bad = control.runaway(kinetic, target, run.layout.sizes, warming)
     bad = active & (bad | ~_all_finite((phase.position, phase.momentum, kinetic)))
-    mean += (kinetic - mean) / (block % plan.blocks_per_draw + 1)
+    mean += (kinetic - mean) / (done + 1)
     before = state
     if run.is_white:
         # Back and forth between coordinates a position would not stay the same.

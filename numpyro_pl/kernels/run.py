@@ -13,7 +13,7 @@ from jax import lax
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.protocol import required
-from numpyro_pl.kernels.binding import Binding
+from numpyro_pl.kernels.binding import MOST_STEPS, Binding
 from numpyro_pl.kernels.collect import collected
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.kernels.settings import KernelSettings
@@ -28,6 +28,7 @@ from numpyro_pl.warmup.frame import (
 from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import Target
 from numpyro_pl.warmup.schedule import Schedule
+from numpyro_pl.warmup.stretch import LARGEST_STRETCH
 
 __all__ = ["Run"]
 
@@ -90,6 +91,16 @@ class Run(NamedTuple):
         if self.full_potential:
             return potential.full(z, *self.data)
         return potential.estimate(rng_key, z, *self.data, num=START_BATCHES)
+
+    @property
+    def most_stretch(self) -> int:
+        """How many times longer draws may become where chains mix slowly."""
+        plan, framing = self.schedule, self.framing
+        fixed = self.settings.num_steps is not None or plan.interval is not None
+        if fixed or (framing is not None and framing.sets_steps):
+            return 1
+        usual = plan.blocks_per_draw * plan.block_steps
+        return min(max(MOST_STEPS // usual, 1), LARGEST_STRETCH)
 
     @property
     def is_white(self) -> bool:

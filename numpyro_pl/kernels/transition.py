@@ -34,6 +34,7 @@ from numpyro_pl.warmup.reframing import (
     noise_concentration,
     whitened_anew,
 )
+from numpyro_pl.warmup.stretch import stretched
 
 __all__ = ["next_state"]
 
@@ -53,7 +54,7 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
     # from adapting and descending at every draw.
     i = state.i.reshape(-1)[0]
     plan, start = run.schedule, state.z
-    several = plan.blocks_per_draw > 1
+    several = plan.blocks_per_draw > 1 or run.most_stretch > 1
     events = plan.frame_events if run.is_white else plan.events
     chains = ManyChains(CHAINS) if batched else OneChain()
 
@@ -61,21 +62,24 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
         return jax.vmap(fn, axis_name=CHAINS) if batched else fn
 
     def block(k, state):
-        number = i * plan.blocks_per_draw + k
+        # The blocks of a longer draw repeat its numbers, but not its events.
+        number = i * plan.blocks_per_draw + k % plan.blocks_per_draw
         adapted = every(partial(_adapt, run, number, chains))
-        state = updated_if(plan.is_event(number, events), adapted, state)
+        is_event = plan.is_event(number, events) & (k < plan.blocks_per_draw)
+        state = updated_if(is_event, adapted, state)
         down = number < plan.descent_blocks
         moved = every(partial(descend_block, run, number))
         state = updated_if(down, moved, state)
         # Of a draw in one block, this is the start: no second array is held for it.
         origin = start if several else state.z
-        advanced = every(partial(advance_block, run, number, chains))
+        advanced = every(partial(advance_block, run, (number, k), chains))
         state = advanced(origin, state)
         return state if several else (origin, state)
 
     state = every(_begin)(state)
     if several:
-        state = lax.fori_loop(0, plan.blocks_per_draw, block, state)
+        stretch = jnp.max(state.settling.stretch) if run.most_stretch > 1 else 1
+        state = lax.fori_loop(0, plan.blocks_per_draw * stretch, block, state)
         origin = start
     else:
         origin, state = block(0, state)
@@ -121,10 +125,10 @@ def _finish(
     state = state._replace(control=after, potential_energy=energy)
     dynamics = run.dynamics_of(state)
     state = shrunk(dynamics, state, before_draw, state.scales)
-    return _record(run, i, state)
+    return _record(run, i, chains, state)
 
 
-def _record(run: Run, i, state: LangevinState) -> LangevinState:
+def _record(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinState:
     """The state with the fields that are recorded after the draw."""
     num_warmup = run.schedule.num_warmup
     warming = i < num_warmup
@@ -137,6 +141,16 @@ def _record(run: Run, i, state: LangevinState) -> LangevinState:
         seen = frame.seen.with_draw(run.layout.pack(state.z), counts)
         frame = frame._replace(seen=seen)
     mean = state.mean_kinetic_temperature
+    record = settling.recorded(
+        state.settling,
+        i,
+        num_warmup,
+        state.potential_energy,
+        state.kinetic_temperature / state.temperature,
+        state.diverging,
+    )
+    if run.most_stretch > 1:
+        record = stretched(record, i, num_warmup, run.most_stretch, chains)
     step = (state.kinetic_temperature - mean) / num_draws
     return state._replace(
         i=state.i + 1,
@@ -146,14 +160,7 @@ def _record(run: Run, i, state: LangevinState) -> LangevinState:
         noise_fraction=dynamics.mean_noise_shares(state.scales, state.noise_variance),
         num_divergences=state.num_divergences
         + (state.diverging & ~warming).astype(int),
-        settling=settling.recorded(
-            state.settling,
-            i,
-            num_warmup,
-            state.potential_energy,
-            state.kinetic_temperature / state.temperature,
-            state.diverging,
-        ),
+        settling=record,
     )
 
 
