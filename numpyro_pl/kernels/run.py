@@ -47,6 +47,11 @@ is read at each draw."""
 START_BATCHES = 16
 """Minibatches that tell where a start is good, if not the full data."""
 
+BOLDNESS = 5.0
+"""Noise fraction in the first half of the warmup, relative to that of the draws, up to
+1: chains move as many times faster on their way to where they belong, and accuracy does
+not matter yet."""
+
 MOST_ERROR = 0.25
 """Error of an estimate from which the full data is used, in standard deviations of the
 potential."""
@@ -133,10 +138,21 @@ class Run(NamedTuple):
         """The dynamics at the temperature and the friction of a chain."""
         dynamics = self.dynamics.at_temperature(state.temperature)
         if self.framing is None or not self.framing.sets_friction:
-            return dynamics
+            return self._bold_at_first(dynamics, state)
         friction = state.frame.friction
         asked = required(self.dynamics.members[0], "noise_fraction")
         return dynamics.at_pace(friction, largest_noise_fraction(friction, asked))
+
+    def _bold_at_first(self, dynamics: Partition, state: Any) -> Partition:
+        """The dynamics, with a larger bound on the noise in the first half of warmup."""
+        (member, *others), plan = dynamics.members, self.schedule
+        balanced = member.uses_friction and self.binding.has_friction
+        if others or self.is_white or not balanced or plan.burn_in_end == 0:
+            return dynamics
+        asked = required(member, "noise_fraction")
+        bold = max(asked, min(BOLDNESS * asked, 1.0))
+        early = (state.i + 1) * plan.blocks_per_draw <= plan.burn_in_end
+        return dynamics.at_pace(member.friction, jnp.where(early, bold, asked))
 
     def layout_in(self, frame: Frame | tuple = ()) -> Layout | WhitenedLayout:
         """The layout whose coordinates the dynamics of a chain move."""
