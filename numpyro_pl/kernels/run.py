@@ -20,6 +20,7 @@ from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.model.control_variate import Anchor, anchored_potential
 from numpyro_pl.model.potential import Data, MinibatchPotential
 from numpyro_pl.model.streams import streams_in
+from numpyro_pl.trees.arithmetic import SMALL
 from numpyro_pl.warmup.frame import (
     Frame,
     FrameSettings,
@@ -99,10 +100,14 @@ class Run(NamedTuple):
 
     @property
     def most_stretch(self) -> int:
-        """How many times longer draws may become where chains mix slowly."""
+        """
+        How many times longer draws may become where chains mix slowly; 1 in large
+        models, where a longer draw would hold its start as one more array.
+        """
         plan, framing = self.schedule, self.framing
         fixed = self.settings.num_steps is not None or plan.interval is not None
-        if fixed or (framing is not None and framing.sets_steps):
+        framed = framing is not None and framing.sets_steps
+        if fixed or framed or self.layout.size > SMALL:
             return 1
         usual = plan.blocks_per_draw * plan.block_steps
         return min(max(MOST_STEPS // usual, 1), LARGEST_STRETCH)
@@ -144,7 +149,7 @@ class Run(NamedTuple):
         return dynamics.at_pace(friction, largest_noise_fraction(friction, asked))
 
     def _bold_at_first(self, dynamics: Partition, state: Any) -> Partition:
-        """The dynamics, with a larger bound on the noise in the first half of warmup."""
+        """The dynamics, with a larger bound on noise in the first half of warmup."""
         (member, *others), plan = dynamics.members, self.schedule
         balanced = member.uses_friction and self.binding.has_friction
         if others or self.is_white or not balanced or plan.burn_in_end == 0:

@@ -95,9 +95,7 @@ def recorded(
     share = within[1] / jnp.maximum(count[1], 1)
     temperature = settling.temperature + share * (kinetic - settling.temperature)
     divergences = settling.divergences + (within[1] & diverging)
-    return Settling(
-        count, mean, square, temperature, divergences, settling.stretch
-    )
+    return Settling(count, mean, square, temperature, divergences, settling.stretch)
 
 
 def problems(
