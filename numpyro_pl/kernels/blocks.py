@@ -6,6 +6,7 @@ One block of steps of one chain: down, or on with the dynamics; and the way back
 was bad.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -77,7 +78,7 @@ def _are_like_positions(state: LangevinState, position: tuple) -> bool:
 
 
 def advance_block(
-    run: Run, place: tuple, chains: OneChain, start: Tree, state: LangevinState
+    run: Run, block, chains: OneChain, start: Tree, state: LangevinState
 ) -> LangevinState:
     """
     A block of steps of the dynamics, none during the descent. A block that is not
@@ -85,12 +86,11 @@ def advance_block(
     fresh momentum. In warmup the steps are then shortened; afterwards they are fixed.
 
     :param Run run: what a draw depends on.
-    :param place: number of the block, and how many came before it in this draw.
+    :param block: number of the block.
     :param OneChain chains: the chains of the run.
     :param start: position at the start of the draw.
     :param LangevinState state: state of the chain.
     """
-    block, done = place
     rng_key, key_steps, key_fresh = split(state.rng_key, 3)
     plan, target = run.schedule, state.temperature
     dynamics = run.dynamics_of(state)
@@ -104,7 +104,7 @@ def advance_block(
     z = run.layout_in(state.frame).unpack(phase.position)
     bad = control.runaway(kinetic, target, run.layout.sizes, warming)
     bad = active & (bad | ~_all_finite((phase.position, phase.momentum, kinetic)))
-    mean += (kinetic - mean) / (done + 1)
+    mean += (kinetic - mean) / (block % plan.blocks_per_draw + 1)
     before = state
     if run.is_white:
         # Back and forth between coordinates a position would not stay the same.
@@ -128,14 +128,19 @@ def advance_block(
 
 
 def _steps_taken(run: Run, block, chains: OneChain, state: LangevinState) -> Any:
-    """Steps of a block: a frame may make a draw shorter than its blocks."""
+    """
+    Steps of a block: a frame may make a draw shorter than its blocks, and chains that
+    mix slowly make blocks longer. Chains have the same number, which as a maximum has
+    no chain axis.
+    """
     plan = run.schedule
     steps: Any = plan.block_steps
     if run.framing is not None and run.framing.sets_steps:
-        # Chains have the same number, which as a maximum has no chain axis.
         number = chains.largest(state.frame.num_steps)
         done = (block % plan.blocks_per_draw) * plan.block_steps
         steps = jnp.clip(number - done, 0, plan.block_steps)
+    if run.most_stretch > 1:
+        steps *= chains.largest(state.settling.stretch)
     return jnp.where(block >= plan.descent_blocks, steps, 0)
 
 
@@ -242,8 +247,12 @@ def _integrated(
         state.control.remainder,
     )
     start = Phase(position, state.momentum, state.noise_variance)
-    fixed = run.framing is None or not run.framing.sets_steps
-    integrated = integrate if fixed else integrate_in_pieces
+    if run.framing is not None and run.framing.sets_steps:
+        integrated = integrate_in_pieces
+    elif run.most_stretch > 1:
+        integrated = partial(integrate_in_pieces, length=num_steps)
+    else:
+        integrated = integrate
     return integrated(rng_key, dynamics, gradient, start, state.scales, trajectory)
 
 

@@ -20,7 +20,6 @@ from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.model.control_variate import Anchor, anchored_potential
 from numpyro_pl.model.potential import Data, MinibatchPotential
 from numpyro_pl.model.streams import streams_in
-from numpyro_pl.trees.arithmetic import SMALL
 from numpyro_pl.warmup.frame import (
     Frame,
     FrameSettings,
@@ -100,14 +99,11 @@ class Run(NamedTuple):
 
     @property
     def most_stretch(self) -> int:
-        """
-        How many times longer draws may become where chains mix slowly; 1 in large
-        models, where a longer draw would hold its start as one more array.
-        """
+        """How many times longer draws may become where chains mix slowly."""
         plan, framing = self.schedule, self.framing
         fixed = self.settings.num_steps is not None or plan.interval is not None
         framed = framing is not None and framing.sets_steps
-        if fixed or framed or self.layout.size > SMALL:
+        if fixed or framed:
             return 1
         usual = plan.blocks_per_draw * plan.block_steps
         return min(max(MOST_STEPS // usual, 1), LARGEST_STRETCH)

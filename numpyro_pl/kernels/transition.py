@@ -54,7 +54,7 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
     # from adapting and descending at every draw.
     i = state.i.reshape(-1)[0]
     plan, start = run.schedule, state.z
-    several = plan.blocks_per_draw > 1 or run.most_stretch > 1
+    several = plan.blocks_per_draw > 1
     events = plan.frame_events if run.is_white else plan.events
     chains = ManyChains(CHAINS) if batched else OneChain()
 
@@ -62,24 +62,21 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
         return jax.vmap(fn, axis_name=CHAINS) if batched else fn
 
     def block(k, state):
-        # The blocks of a longer draw repeat its numbers, but not its events.
-        number = i * plan.blocks_per_draw + k % plan.blocks_per_draw
+        number = i * plan.blocks_per_draw + k
         adapted = every(partial(_adapt, run, number, chains))
-        is_event = plan.is_event(number, events) & (k < plan.blocks_per_draw)
-        state = updated_if(is_event, adapted, state)
+        state = updated_if(plan.is_event(number, events), adapted, state)
         down = number < plan.descent_blocks
         moved = every(partial(descend_block, run, number))
         state = updated_if(down, moved, state)
         # Of a draw in one block, this is the start: no second array is held for it.
         origin = start if several else state.z
-        advanced = every(partial(advance_block, run, (number, k), chains))
+        advanced = every(partial(advance_block, run, number, chains))
         state = advanced(origin, state)
         return state if several else (origin, state)
 
     state = every(_begin)(state)
     if several:
-        stretch = jnp.max(state.settling.stretch) if run.most_stretch > 1 else 1
-        state = lax.fori_loop(0, plan.blocks_per_draw * stretch, block, state)
+        state = lax.fori_loop(0, plan.blocks_per_draw, block, state)
         origin = start
     else:
         origin, state = block(0, state)

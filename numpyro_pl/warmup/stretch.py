@@ -25,9 +25,10 @@ CORRELATED_DRAWS = 10.0
 chains of a thousand draws are then worth 400; what is measured on chains that mix well
 stays below it by chance."""
 
-LARGEST_STRETCH = 5
+LARGEST_STRETCH, WARMUP_STRETCH = 5, 3
 """A user who has asked for a thousand draws waits no longer than for five times as
-many."""
+many, and the warmup, of which the last quarter may be longer, costs at most half as
+much again."""
 
 
 def stretched(
@@ -52,6 +53,7 @@ def stretched(
     share = between / (between + within + 1e-30)
     independent = jnp.maximum(count[0] * share / CORRELATED_DRAWS, 0.0)
     new = jnp.ceil(jnp.maximum(settling.stretch * independent, 1.0))
+    most = jnp.where(at_end, most, min(most, WARMUP_STRETCH))
     new = jnp.where(jnp.isfinite(new), jnp.minimum(new, most), 1.0)
     now = (at_end | (draw == (3 * num_warmup) // 4 - 1)) & (count[0] >= FEWEST_DRAWS)
     stretch = jnp.where(now, new.astype(settling.stretch.dtype), settling.stretch)

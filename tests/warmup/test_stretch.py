@@ -61,6 +61,7 @@ def test_chains_that_mix_slowly_have_longer_draws():
     assert np.median(found[:, :, -1]) == MOST
     assert (found[:, :, -1] >= 2).mean() > 0.95
     assert (found[:, :, THREE_QUARTERS] >= 2).mean() > 0.9
+    assert found[:, :, : NUM_WARMUP - 1].max() == 3
     # The same for all chains of a run, and fixed from the end of the warmup.
     assert (found == found[:, :1]).all()
     assert (found[:, :, NUM_WARMUP - 1 :] == found[:, :, -1:]).all()
