@@ -30,14 +30,18 @@ def integrate_in_pieces(
     start: Phase,
     scales: Tree,
     trajectory: Trajectory,
+    length: int = PIECE,
 ) -> tuple[Phase, jax.Array]:
     """
-    :func:`integrate`, with minibatches drawn for a few steps at a time: for a number of
-    steps known only when they are taken, rounded up to a multiple of ten.
+    :func:`integrate`, with minibatches drawn for some steps at a time: for a number of
+    steps known only when they are taken.
+
+    :param int length: steps of a piece; the number of steps is rounded up to a multiple
+        of it, and may be larger than the trajectory's.
     """
     num_taken = trajectory.num_taken
-    num = -(-(trajectory.num_steps if num_taken is None else num_taken) // PIECE)
-    piece = trajectory._replace(num_steps=PIECE, num_taken=None)
+    num = -(-(trajectory.num_steps if num_taken is None else num_taken) // length)
+    piece = trajectory._replace(num_steps=length, num_taken=None)
 
     def advance(j, carry):
         phase, total = carry

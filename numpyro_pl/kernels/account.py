@@ -90,7 +90,9 @@ class KernelAccount:
             model=self._model,
             groups=groups if len(groups) > 1 else ["all parameters"],
             group_of=dict(zip(names, self._groups(names), strict=True)),
-            num_steps=plan.blocks_per_draw * plan.block_steps,
+            num_steps=int(np.max(state.settling.stretch))
+            * plan.blocks_per_draw
+            * plan.block_steps,
             noise_eigenvalue=np.asarray(state.noise_eigenvalue, float),
             fresh_noise=lambda rng_key, data: self._fresh_noise(state, rng_key, data),
         )

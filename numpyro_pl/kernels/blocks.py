@@ -6,6 +6,7 @@ One block of steps of one chain: down, or on with the dynamics; and the way back
 was bad.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -127,14 +128,19 @@ def advance_block(
 
 
 def _steps_taken(run: Run, block, chains: OneChain, state: LangevinState) -> Any:
-    """Steps of a block: a frame may make a draw shorter than its blocks."""
+    """
+    Steps of a block: a frame may make a draw shorter than its blocks, and chains that
+    mix slowly make blocks longer. Chains have the same number, which as a maximum has
+    no chain axis.
+    """
     plan = run.schedule
     steps: Any = plan.block_steps
     if run.framing is not None and run.framing.sets_steps:
-        # Chains have the same number, which as a maximum has no chain axis.
         number = chains.largest(state.frame.num_steps)
         done = (block % plan.blocks_per_draw) * plan.block_steps
         steps = jnp.clip(number - done, 0, plan.block_steps)
+    if run.most_stretch > 1:
+        steps *= chains.largest(state.settling.stretch)
     return jnp.where(block >= plan.descent_blocks, steps, 0)
 
 
@@ -241,8 +247,12 @@ def _integrated(
         state.control.remainder,
     )
     start = Phase(position, state.momentum, state.noise_variance)
-    fixed = run.framing is None or not run.framing.sets_steps
-    integrated = integrate if fixed else integrate_in_pieces
+    if run.framing is not None and run.framing.sets_steps:
+        integrated = integrate_in_pieces
+    elif run.most_stretch > 1:
+        integrated = partial(integrate_in_pieces, length=num_steps)
+    else:
+        integrated = integrate
     return integrated(rng_key, dynamics, gradient, start, state.scales, trajectory)
 
 

@@ -103,7 +103,8 @@ def say_if(condition, say: Callable[..., None], *values) -> None:
 
 def shown(state: LangevinState, stage: str) -> str:
     """
-    Stage, temperature, noise and divergences, for the progress bar.
+    Stage, temperature, noise and divergences, and how many times longer draws are than
+    usual, for the progress bar.
 
     :param LangevinState state: state of the chain or chains.
     :param str stage: what the run is doing.
@@ -114,7 +115,9 @@ def shown(state: LangevinState, stage: str) -> str:
     temperatures = ",".join(f"{t:.3g}" for t in np.atleast_1d(values))
     noise = float(jnp.mean(state.noise_fraction))
     divergences = int(jnp.sum(state.num_divergences))
+    stretch = int(np.max(state.settling.stretch))
+    longer = f" steps=x{stretch}" if stretch > 1 else ""
     return (
         f"{stage} temperature={temperatures} noise={noise:.3g} "
-        f"divergences={divergences:d}"
+        f"divergences={divergences:d}{longer}"
     )

@@ -13,7 +13,7 @@ from jax import lax
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.protocol import required
-from numpyro_pl.kernels.binding import Binding
+from numpyro_pl.kernels.binding import MOST_STEPS, Binding
 from numpyro_pl.kernels.collect import collected
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.kernels.settings import KernelSettings
@@ -28,6 +28,7 @@ from numpyro_pl.warmup.frame import (
 from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import Target
 from numpyro_pl.warmup.schedule import Schedule
+from numpyro_pl.warmup.stretch import LARGEST_STRETCH
 
 __all__ = ["Run"]
 
@@ -45,6 +46,11 @@ is read at each draw."""
 
 START_BATCHES = 16
 """Minibatches that tell where a start is good, if not the full data."""
+
+BOLDNESS = 5.0
+"""Noise fraction in the first half of the warmup, relative to that of the draws, up to
+1: chains move as many times faster on their way to where they belong, and accuracy does
+not matter yet."""
 
 MOST_ERROR = 0.25
 """Error of an estimate from which the full data is used, in standard deviations of the
@@ -92,6 +98,17 @@ class Run(NamedTuple):
         return potential.estimate(rng_key, z, *self.data, num=START_BATCHES)
 
     @property
+    def most_stretch(self) -> int:
+        """How many times longer draws may become where chains mix slowly."""
+        plan, framing = self.schedule, self.framing
+        fixed = self.settings.num_steps is not None or plan.interval is not None
+        framed = framing is not None and framing.sets_steps
+        if fixed or framed:
+            return 1
+        usual = plan.blocks_per_draw * plan.block_steps
+        return min(max(MOST_STEPS // usual, 1), LARGEST_STRETCH)
+
+    @property
     def is_white(self) -> bool:
         """Whether the dynamics move whitened coordinates."""
         return self.framing is not None and self.framing.axes is not None
@@ -122,10 +139,21 @@ class Run(NamedTuple):
         """The dynamics at the temperature and the friction of a chain."""
         dynamics = self.dynamics.at_temperature(state.temperature)
         if self.framing is None or not self.framing.sets_friction:
-            return dynamics
+            return self._bold_at_first(dynamics, state)
         friction = state.frame.friction
         asked = required(self.dynamics.members[0], "noise_fraction")
         return dynamics.at_pace(friction, largest_noise_fraction(friction, asked))
+
+    def _bold_at_first(self, dynamics: Partition, state: Any) -> Partition:
+        """The dynamics, with a larger bound on noise in the first half of warmup."""
+        (member, *others), plan = dynamics.members, self.schedule
+        balanced = member.uses_friction and self.binding.has_friction
+        if others or self.is_white or not balanced or plan.burn_in_end == 0:
+            return dynamics
+        asked = required(member, "noise_fraction")
+        bold = max(asked, min(BOLDNESS * asked, 1.0))
+        early = (state.i + 1) * plan.blocks_per_draw <= plan.burn_in_end
+        return dynamics.at_pace(member.friction, jnp.where(early, bold, asked))
 
     def layout_in(self, frame: Frame | tuple = ()) -> Layout | WhitenedLayout:
         """The layout whose coordinates the dynamics of a chain move."""

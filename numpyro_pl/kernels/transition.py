@@ -34,6 +34,7 @@ from numpyro_pl.warmup.reframing import (
     noise_concentration,
     whitened_anew,
 )
+from numpyro_pl.warmup.stretch import stretched
 
 __all__ = ["next_state"]
 
@@ -121,10 +122,10 @@ def _finish(
     state = state._replace(control=after, potential_energy=energy)
     dynamics = run.dynamics_of(state)
     state = shrunk(dynamics, state, before_draw, state.scales)
-    return _record(run, i, state)
+    return _record(run, i, chains, state)
 
 
-def _record(run: Run, i, state: LangevinState) -> LangevinState:
+def _record(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinState:
     """The state with the fields that are recorded after the draw."""
     num_warmup = run.schedule.num_warmup
     warming = i < num_warmup
@@ -137,6 +138,16 @@ def _record(run: Run, i, state: LangevinState) -> LangevinState:
         seen = frame.seen.with_draw(run.layout.pack(state.z), counts)
         frame = frame._replace(seen=seen)
     mean = state.mean_kinetic_temperature
+    record = settling.recorded(
+        state.settling,
+        i,
+        num_warmup,
+        state.potential_energy,
+        state.kinetic_temperature / state.temperature,
+        state.diverging,
+    )
+    if run.most_stretch > 1:
+        record = stretched(record, i, num_warmup, run.most_stretch, chains)
     step = (state.kinetic_temperature - mean) / num_draws
     return state._replace(
         i=state.i + 1,
@@ -146,14 +157,7 @@ def _record(run: Run, i, state: LangevinState) -> LangevinState:
         noise_fraction=dynamics.mean_noise_shares(state.scales, state.noise_variance),
         num_divergences=state.num_divergences
         + (state.diverging & ~warming).astype(int),
-        settling=settling.recorded(
-            state.settling,
-            i,
-            num_warmup,
-            state.potential_energy,
-            state.kinetic_temperature / state.temperature,
-            state.diverging,
-        ),
+        settling=record,
     )
 
 

@@ -19,6 +19,10 @@ __all__ = ["ManyChains", "OneChain"]
 class OneChain:
     """A chain on its own."""
 
+    def number(self) -> int:
+        """Number of the chains."""
+        return 1
+
     def mean(self, tree: Tree) -> Tree:
         """Mean over the chains."""
         return tree
@@ -41,6 +45,10 @@ class ManyChains(OneChain):
 
     def __init__(self, axis_name: str):
         self.axis_name = axis_name
+
+    def number(self) -> int:
+        """Number of the chains."""
+        return lax.axis_size(self.axis_name)
 
     def mean(self, tree: Tree) -> Tree:
         """Mean over the chains."""

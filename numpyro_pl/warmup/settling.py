@@ -53,6 +53,8 @@ class Settling(NamedTuple):
     - **temperature** - mean kinetic temperature in the last quarter, relative to the
       target; by group.
     - **divergences** - divergent draws in the last quarter.
+    - **stretch** - how many times its usual number of steps a draw makes, see
+      :mod:`numpyro_pl.warmup.stretch`.
     """
 
     num_draws: jax.Array
@@ -60,13 +62,15 @@ class Settling(NamedTuple):
     square: jax.Array
     temperature: jax.Array
     divergences: jax.Array
+    stretch: jax.Array
 
 
 def first_settling(temperature: jax.Array) -> Settling:
     """An empty record; `temperature` gives the type and the number of groups."""
     two = jnp.zeros(2, temperature.dtype)
     none = jnp.zeros((), temperature.dtype)
-    return Settling(two, two, two, jnp.zeros_like(temperature), none)
+    once = jnp.ones((), int)
+    return Settling(two, two, two, jnp.zeros_like(temperature), none, once)
 
 
 def recorded(
@@ -91,7 +95,7 @@ def recorded(
     share = within[1] / jnp.maximum(count[1], 1)
     temperature = settling.temperature + share * (kinetic - settling.temperature)
     divergences = settling.divergences + (within[1] & diverging)
-    return Settling(count, mean, square, temperature, divergences)
+    return Settling(count, mean, square, temperature, divergences, settling.stretch)
 
 
 def problems(

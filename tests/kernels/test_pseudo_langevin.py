@@ -289,6 +289,25 @@ def test_num_steps_defaults_to_one_pass_within_bounds(regression, batch, num_ste
     assert three._run(binding, data, state.z).schedule.num_steps == 3
 
 
+def test_minibatches_may_supply_more_noise_in_the_first_half_of_warmup(regression):
+    """Only where friction from the examples balances their noise."""
+
+    def bounds(**settings):
+        plain = {"dense_mass": False, "control_variate": None}
+        kernel = PseudoLangevin(linear_model, **plain, **settings)
+        state = kernel.init(jax.random.key(0), 9, None, regression, {})
+        binding, data = kernel._bind(regression, {})
+        run = kernel._run(binding, data, state.z)
+        at = (run.dynamics_of(state._replace(i=jnp.asarray(i))) for i in (0, 3, 4, 9))
+        return [float(dynamics.members[0].noise_fraction) for dynamics in at]
+
+    # The draw in whose middle half of the warmup is over does not count as early.
+    np.testing.assert_allclose(bounds(), [1.0, 1.0, 0.2, 0.2], rtol=1e-6)
+    found = bounds(noise_fraction=0.05)
+    np.testing.assert_allclose(found, [0.25, 0.25, 0.05, 0.05], rtol=1e-6)
+    np.testing.assert_allclose(bounds(example_friction=False), 0.05, rtol=1e-6)
+
+
 @pytest.mark.parametrize("which", ["flax", "nnx", "eqx"])
 def test_neural_network_modules(which, regression):
     x, y = regression

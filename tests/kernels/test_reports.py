@@ -68,6 +68,9 @@ def test_the_stage_is_shown():
         stages.append(kernel.get_diagnostics_str(state).split()[0])
     expected = ["descending"] * 4 + ["heating"] * 6 + ["adapting"] * 10
     assert stages == [*expected, "sampling", "sampling"]
+    assert "steps=" not in kernel.get_diagnostics_str(state)
+    longer = state._replace(settling=state.settling._replace(stretch=jnp.asarray(3)))
+    assert kernel.get_diagnostics_str(longer).endswith(" steps=x3")
 
 
 def test_a_runaway_goes_back_and_is_counted():

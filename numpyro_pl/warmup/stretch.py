@@ -1,0 +1,69 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+How many times longer draws are made for chains that mix slowly.
+
+A draw is one pass over the data, or 100 steps if that is more. Where chains need many
+such draws to forget their past, as in small networks whose data fits them tightly, a
+run of the usual number of draws ends before the chains agree. So the correlation of the
+potential is measured in the warmup: from the means of its third and fourth quarters, of
+all chains, whose variance is that of single draws times the correlation time over
+their number.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from numpyro_pl.warmup.pooling import OneChain
+from numpyro_pl.warmup.settling import FEWEST_DRAWS, Settling
+
+__all__ = ["LARGEST_STRETCH", "stretched"]
+
+CORRELATED_DRAWS = 10.0
+"""Draws per independent one of the potential from which draws are made longer. Four
+chains of a thousand draws are then worth 400; what is measured on chains that mix well
+stays below it by chance."""
+
+LARGEST_STRETCH, WARMUP_STRETCH = 5, 3
+"""A user who has asked for a thousand draws waits no longer than for five times as
+many, and the warmup, of which the last quarter may be longer, costs at most half as
+much again."""
+
+
+def stretched(
+    settling: Settling, draw, num_warmup: int, most: int, chains: OneChain
+) -> Settling:
+    """
+    The record with the stretch for the draws to come: set when three quarters of the
+    warmup are over, if there are several chains to compare, and again at its end.
+
+    :param Settling settling: the record after a draw.
+    :param draw: number of the draw.
+    :param int num_warmup: number of warmup draws.
+    :param int most: largest stretch.
+    :param OneChain chains: how measurements are pooled over the chains of the run.
+    """
+    count = settling.num_draws
+    within = jnp.sum(settling.square) / jnp.maximum(jnp.sum(count) - 2, 1)
+    (within,) = chains.mean((within,))
+    third, both = _between(settling.mean, chains)
+    at_end = draw == num_warmup - 1
+    between = jnp.where(at_end, both, third)
+    share = between / (between + within + 1e-30)
+    independent = jnp.maximum(count[0] * share / CORRELATED_DRAWS, 0.0)
+    new = jnp.ceil(jnp.maximum(settling.stretch * independent, 1.0))
+    most = jnp.where(at_end, most, min(most, WARMUP_STRETCH))
+    new = jnp.where(jnp.isfinite(new), jnp.minimum(new, most), 1.0)
+    now = (at_end | (draw == (3 * num_warmup) // 4 - 1)) & (count[0] >= FEWEST_DRAWS)
+    stretch = jnp.where(now, new.astype(settling.stretch.dtype), settling.stretch)
+    return settling._replace(stretch=stretch)
+
+
+def _between(means: jax.Array, chains: OneChain) -> tuple[jax.Array, jax.Array]:
+    """Variance of the means of the third quarter between chains, and of all means."""
+    num = chains.number()
+    (centre,) = chains.mean((means,))
+    (third,) = chains.mean((jnp.square(means[0] - centre[0]),))
+    (both,) = chains.mean((jnp.mean(jnp.square(means - jnp.mean(centre))),))
+    return third * num / max(num - 1, 1), both * 2 * num / (2 * num - 1)

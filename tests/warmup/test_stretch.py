@@ -1,0 +1,115 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Draws become longer for chains that mix slowly, and only for these."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro.infer import MCMC
+
+from numpyro_pl import PseudoLangevin
+from numpyro_pl.warmup.pooling import ManyChains, OneChain
+from numpyro_pl.warmup.settling import first_settling, recorded
+from numpyro_pl.warmup.stretch import stretched
+
+NUM_WARMUP, MOST = 400, 5
+THREE_QUARTERS = 299
+
+
+def autoregressive(runs, num_chains, correlation, seed=0):
+    """Stationary potentials of the shape (runs, chains, draws)."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(runs, num_chains, NUM_WARMUP + 10))
+    path = noise.copy()
+    for i in range(1, path.shape[-1]):
+        kept = correlation * path[..., i - 1]
+        path[..., i] = kept + (1 - correlation**2) ** 0.5 * noise[..., i]
+    return jnp.asarray(path, jnp.float32)
+
+
+def stretches(paths, num_warmup=NUM_WARMUP):
+    """Stretch after each draw, of the shape (runs, chains, draws)."""
+    chains = ManyChains("chains") if paths.shape[1] > 1 else OneChain()
+
+    def chain(path):
+        def step(record, x):
+            i, energy = x
+            one, no = jnp.ones(()), jnp.asarray(False)
+            record = recorded(record, i, num_warmup, energy, one, no)
+            record = stretched(record, i, num_warmup, MOST, chains)
+            return record, record.stretch
+
+        draws = (jnp.arange(path.shape[0]), path)
+        return jax.lax.scan(step, first_settling(jnp.ones(())), draws)[1]
+
+    run = jax.vmap(chain, axis_name="chains")
+    return np.asarray(jax.jit(jax.vmap(run))(paths))
+
+
+def test_chains_that_mix_well_are_left_alone():
+    """Three draws to forget: fewer than one run in fifty has longer draws."""
+    found = stretches(autoregressive(400, 4, 0.5))[:, :, -1]
+    assert (found > 1).mean() < 0.02
+
+
+def test_chains_that_mix_slowly_have_longer_draws():
+    """66 draws to forget: five times longer ones, the most that is allowed."""
+    found = stretches(autoregressive(200, 4, 0.97))
+    assert (found[:, :, :THREE_QUARTERS] == 1).all()
+    assert np.median(found[:, :, -1]) == MOST
+    assert (found[:, :, -1] >= 2).mean() > 0.95
+    assert (found[:, :, THREE_QUARTERS] >= 2).mean() > 0.9
+    assert found[:, :, : NUM_WARMUP - 1].max() == 3
+    # The same for all chains of a run, and fixed from the end of the warmup.
+    assert (found == found[:, :1]).all()
+    assert (found[:, :, NUM_WARMUP - 1 :] == found[:, :, -1:]).all()
+
+
+def test_one_chain_is_compared_with_its_own_past():
+    slow, fast = autoregressive(300, 1, 0.97), autoregressive(300, 1, 0.5)
+    assert (stretches(slow)[:, 0, -1] >= 2).mean() > 0.5
+    assert (stretches(fast)[:, 0, -1] > 1).mean() < 0.1
+    assert (stretches(slow)[:, :, : NUM_WARMUP - 1] == 1).all()
+
+
+def test_few_draws_and_infinite_potentials_change_nothing():
+    assert (stretches(autoregressive(10, 4, 0.97)[..., :100], 90) == 1).all()
+    assert (stretches(jnp.full((1, 4, NUM_WARMUP), jnp.nan)) == 1).all()
+
+
+@pytest.fixture(scope="module")
+def gaussian_run():
+    """A run on 4,000 independent normal coordinates, whose draws make 10 steps."""
+    kernel = PseudoLangevin(potential_fn=lambda z: 0.5 * jnp.sum(z["x"] ** 2))
+    mcmc = MCMC(kernel, num_warmup=20, num_samples=1, progress_bar=False)
+    start = jax.random.normal(jax.random.key(1), (4000,))
+    mcmc.run(jax.random.key(0), init_params={"x": start})
+    return kernel, mcmc.last_state
+
+
+def test_a_longer_draw_makes_as_many_more_steps(gaussian_run):
+    """
+    After n steps of frequency w and friction c the correlation is
+    `exp(-c n / 2) cos(w n)`: 0.27 after 10 steps and -0.65 after 30, to 5 standard
+    errors of 1 / sqrt(4,000) (one false alarm in a million).
+    """
+    kernel, state = gaussian_run
+    longer = state.settling._replace(stretch=3 * state.settling.stretch)
+    draw = jax.jit(lambda state: kernel.sample(state, (), {}))
+    for settling, num in ((state.settling, 10), (longer, 30)):
+        after = draw(state._replace(settling=settling))
+        found = float(jnp.mean(state.z["x"] * after.z["x"]))
+        frequency = kernel.dynamics.max_frequency
+        expected = np.exp(-0.005 * num) * np.cos(frequency * num)
+        assert abs(found - expected) < 5 / 4000**0.5
+        assert kernel.account(after).num_steps == num
+        assert abs(float(after.kinetic_temperature) - 1) < 5 * (2 / 4000) ** 0.5
+
+
+def test_a_number_of_steps_that_the_user_sets_stays(gaussian_run):
+    kernel, state = gaussian_run
+    own = PseudoLangevin(potential_fn=kernel._potential_fn, num_steps=10)
+    assert own._run(own._bind((), {})[0], ((), {}), state.z).most_stretch == 1
+    assert kernel._run(kernel._bind((), {})[0], ((), {}), state.z).most_stretch == 5
