@@ -30,7 +30,7 @@ def integrate_in_pieces(
     start: Phase,
     scales: Tree,
     trajectory: Trajectory,
-    length: int = PIECE,
+    length: int,
 ) -> tuple[Phase, jax.Array]:
     """
     :func:`integrate`, with minibatches drawn for some steps at a time: for a number of

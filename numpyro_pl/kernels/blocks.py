@@ -19,7 +19,7 @@ from numpyro_pl.dynamics.integrate import (
     integrate,
 )
 from numpyro_pl.dynamics.partition import Partition
-from numpyro_pl.dynamics.pieces import integrate_in_pieces
+from numpyro_pl.dynamics.pieces import PIECE, integrate_in_pieces
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import Tree, is_large
@@ -247,12 +247,11 @@ def _integrated(
         state.control.remainder,
     )
     start = Phase(position, state.momentum, state.noise_variance)
+    integrated = integrate
     if run.framing is not None and run.framing.sets_steps:
-        integrated = integrate_in_pieces
+        integrated = partial(integrate_in_pieces, length=PIECE)
     elif run.most_stretch > 1:
         integrated = partial(integrate_in_pieces, length=num_steps)
-    else:
-        integrated = integrate
     return integrated(rng_key, dynamics, gradient, start, state.scales, trajectory)
 
 

@@ -13,6 +13,7 @@ from jax import lax
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.protocol import required
+from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
 from numpyro_pl.kernels.binding import MOST_STEPS, Binding
 from numpyro_pl.kernels.collect import collected
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
@@ -150,6 +151,7 @@ class Run(NamedTuple):
         balanced = member.uses_friction and self.binding.has_friction
         if others or self.is_white or not balanced or plan.burn_in_end == 0:
             return dynamics
+        assert isinstance(member, PseudoLangevinDynamics)
         asked = required(member, "noise_fraction")
         bold = max(asked, min(BOLDNESS * asked, 1.0))
         early = (state.i + 1) * plan.blocks_per_draw <= plan.burn_in_end
