@@ -48,10 +48,12 @@ is read at each draw."""
 START_BATCHES = 16
 """Minibatches that tell where a start is good, if not the full data."""
 
-BOLDNESS = 5.0
-"""Noise fraction in the first half of the warmup, relative to that of the draws, up to
-1: chains move as many times faster on their way to where they belong, and accuracy does
-not matter yet."""
+BOLDNESS, MOST_NOISE = 15.0, 3.0
+"""Noise fraction in the first half of the warmup, relative to that of the draws, and
+the most that it is then: chains move as many times faster on their way to where they
+belong, and accuracy does not matter yet. Of a network of 128 weights on 1,013 rows, 24
+chains were 49 nats above the posterior after 500 draws without, 12 nats with 5 times
+the noise (standard errors 4), and where NUTS is with 15 times."""
 
 MOST_ERROR = 0.25
 """Error of an estimate from which the full data is used, in standard deviations of the
@@ -145,17 +147,29 @@ class Run(NamedTuple):
         asked = required(self.dynamics.members[0], "noise_fraction")
         return dynamics.at_pace(friction, largest_noise_fraction(friction, asked))
 
+    @property
+    def boldness(self) -> float:
+        """Noise fraction in the first half of warmup, relative to that of the draws."""
+        balanced = self.dynamics.uses_friction and self.binding.has_friction
+        if self.is_white or not balanced:
+            return 1.0
+        asked = required(self.dynamics.members[0], "noise_fraction")
+        return max(1.0, min(BOLDNESS, MOST_NOISE / asked))
+
+    @property
+    def first_careful_draw(self) -> int:
+        """The first draw whose minibatches supply no more noise than was asked for."""
+        return self.schedule.burn_in_end // self.schedule.blocks_per_draw
+
     def _bold_at_first(self, dynamics: Partition, state: Any) -> Partition:
         """The dynamics, with a larger bound on noise in the first half of warmup."""
-        (member, *others), plan = dynamics.members, self.schedule
-        balanced = member.uses_friction and self.binding.has_friction
-        if others or self.is_white or not balanced or plan.burn_in_end == 0:
+        if self.boldness == 1 or self.first_careful_draw == 0:
             return dynamics
+        (member,) = dynamics.members
         assert isinstance(member, PseudoLangevinDynamics)
+        bold = jnp.where(state.i < self.first_careful_draw, self.boldness, 1.0)
         asked = required(member, "noise_fraction")
-        bold = max(asked, min(BOLDNESS * asked, 1.0))
-        early = (state.i + 1) * plan.blocks_per_draw <= plan.burn_in_end
-        return dynamics.at_pace(member.friction, jnp.where(early, bold, asked))
+        return dynamics.at_pace(member.friction, bold * asked)
 
     def layout_in(self, frame: Frame | tuple = ()) -> Layout | WhitenedLayout:
         """The layout whose coordinates the dynamics of a chain move."""

@@ -74,7 +74,7 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
         state = advanced(origin, state)
         return state if several else (origin, state)
 
-    state = every(_begin)(state)
+    state = every(partial(_begin, run, i))(state)
     if several:
         state = lax.fori_loop(0, plan.blocks_per_draw, block, state)
         origin = start
@@ -89,8 +89,13 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
     return state
 
 
-def _begin(state: LangevinState) -> LangevinState:
+def _begin(run: Run, i, state: LangevinState) -> LangevinState:
+    careful = control.with_less_noise(state.control, run.boldness)
+    leaving = i == run.first_careful_draw
     return state._replace(
+        control=jax.tree.map(
+            lambda new, old: jnp.where(leaving, new, old), careful, state.control
+        ),
         kinetic_temperature=jnp.zeros_like(state.kinetic_temperature),
         diverging=jnp.zeros_like(state.diverging),
     )

@@ -25,6 +25,7 @@ __all__ = [
     "judged",
     "remainder_rate",
     "runaway",
+    "with_less_noise",
     "with_remainder",
 ]
 
@@ -133,6 +134,17 @@ def after_block(control: Control, bad, is_hot, growth: float = 1.0) -> Control:
     new = jnp.where(bad, SHRINK_BAD * factor, jnp.minimum(grown, bound))
     new, bound = (jnp.maximum(x, SMALLEST_FACTOR) for x in (new, bound))
     return control._replace(factor=new, bound=bound)
+
+
+def with_less_noise(control: Control, ratio: float) -> Control:
+    """
+    The control when minibatches may supply `ratio` times less noise than before: where
+    noise limits the steps, the same steps now belong to a larger factor.
+    """
+    factor, bound = (
+        jnp.minimum(ratio * x, 1.0) for x in (control.factor, control.bound)
+    )
+    return control._replace(factor=factor, bound=bound)
 
 
 def remainder_rate(size: float, is_white: bool) -> float:

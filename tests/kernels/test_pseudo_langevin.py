@@ -302,9 +302,9 @@ def test_minibatches_may_supply_more_noise_in_the_first_half_of_warmup(regressio
         return [float(dynamics.members[0].noise_fraction) for dynamics in at]
 
     # The draw in whose middle half of the warmup is over does not count as early.
-    np.testing.assert_allclose(bounds(), [1.0, 1.0, 0.2, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(bounds(), [3.0, 3.0, 0.2, 0.2], rtol=1e-6)
     found = bounds(noise_fraction=0.05)
-    np.testing.assert_allclose(found, [0.25, 0.25, 0.05, 0.05], rtol=1e-6)
+    np.testing.assert_allclose(found, [0.75, 0.75, 0.05, 0.05], rtol=1e-6)
     np.testing.assert_allclose(bounds(example_friction=False), 0.05, rtol=1e-6)
 
 
