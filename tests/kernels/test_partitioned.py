@@ -130,7 +130,10 @@ def test_warmup_sets_the_step_size(make_kernel, regression):
     full.run(jax.random.key(0), *regression, batch=None)
     h = np.asarray(full.last_state.scales[0].step_size)
     print("largest frequency", h * largest**0.5)
-    np.testing.assert_allclose(h * largest**0.5, 0.5, rtol=0.1)
+    # One chain in eight has met a hot block, and its steps have not grown back yet.
+    factor = np.asarray(full.last_state.control.factor)
+    assert factor.max() == 1.0
+    np.testing.assert_allclose(h * (largest / factor) ** 0.5, 0.5, rtol=0.1)
 
 
 def test_own_step_sizes_are_kept(regression):
