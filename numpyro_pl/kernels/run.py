@@ -151,7 +151,7 @@ class Run(NamedTuple):
     def boldness(self) -> float:
         """Noise fraction in the first half of warmup, relative to that of the draws."""
         balanced = self.dynamics.uses_friction and self.binding.has_friction
-        if self.is_white or not balanced:
+        if self.is_white or not balanced or self.first_careful_draw == 0:
             return 1.0
         asked = required(self.dynamics.members[0], "noise_fraction")
         return max(1.0, min(BOLDNESS, MOST_NOISE / asked))
@@ -163,7 +163,7 @@ class Run(NamedTuple):
 
     def _bold_at_first(self, dynamics: Partition, state: Any) -> Partition:
         """The dynamics, with a larger bound on noise in the first half of warmup."""
-        if self.boldness == 1 or self.first_careful_draw == 0:
+        if self.boldness == 1:
             return dynamics
         (member,) = dynamics.members
         assert isinstance(member, PseudoLangevinDynamics)

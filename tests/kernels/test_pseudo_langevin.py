@@ -292,12 +292,15 @@ def test_num_steps_defaults_to_one_pass_within_bounds(regression, batch, num_ste
 def test_minibatches_may_supply_more_noise_in_the_first_half_of_warmup(regression):
     """Only where friction from the examples balances their noise."""
 
-    def bounds(**settings):
+    def run_of(num_warmup=9, **settings):
         plain = {"dense_mass": False, "control_variate": None}
         kernel = PseudoLangevin(linear_model, **plain, **settings)
-        state = kernel.init(jax.random.key(0), 9, None, regression, {})
+        state = kernel.init(jax.random.key(0), num_warmup, None, regression, {})
         binding, data = kernel._bind(regression, {})
-        run = kernel._run(binding, data, state.z)
+        return kernel._run(binding, data, state.z), state
+
+    def bounds(**settings):
+        run, state = run_of(**settings)
         at = (run.dynamics_of(state._replace(i=jnp.asarray(i))) for i in (0, 3, 4, 9))
         return [float(dynamics.members[0].noise_fraction) for dynamics in at]
 
@@ -306,6 +309,8 @@ def test_minibatches_may_supply_more_noise_in_the_first_half_of_warmup(regressio
     found = bounds(noise_fraction=0.05)
     np.testing.assert_allclose(found, [0.75, 0.75, 0.05, 0.05], rtol=1e-6)
     np.testing.assert_allclose(bounds(example_friction=False), 0.05, rtol=1e-6)
+    # Then the first draw must not take itself for the end of that half.
+    assert run_of(num_warmup=0)[0].boldness == 1
 
 
 @pytest.mark.parametrize("which", ["flax", "nnx", "eqx"])

@@ -18,6 +18,7 @@ from numpyro_pl.warmup.control import (
     judged,
     remainder_rate,
     runaway,
+    with_less_noise,
     with_remainder,
 )
 
@@ -54,6 +55,12 @@ def test_a_bad_factor_is_not_tried_again_soon():
     while float(now.factor) < 0.5:
         now, blocks = after_block(now, False, False, 1.05), blocks + 1
     assert 40 < blocks < 100
+
+
+def test_the_factor_follows_when_less_noise_is_allowed():
+    """The same steps where noise limits them, up to the full ones."""
+    after = with_less_noise(control(factor=0.02, bound=0.1), 15.0)
+    np.testing.assert_allclose([after.factor, after.bound], [0.3, 1.0], rtol=1e-6)
 
 
 def test_a_hot_block_shrinks_the_factor_a_little():
