@@ -90,12 +90,13 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
 
 
 def _begin(run: Run, i, state: LangevinState) -> LangevinState:
-    careful = control.with_less_noise(state.control, run.boldness)
-    leaving = i == run.first_careful_draw
+    """The state with nothing recorded yet, and a factor that fits the noise allowed."""
+    current = state.control
+    if run.boldness > 1:
+        careful = partial(control.with_less_noise, ratio=run.boldness)
+        current = updated_if(i == run.first_careful_draw, careful, current)
     return state._replace(
-        control=jax.tree.map(
-            lambda new, old: jnp.where(leaving, new, old), careful, state.control
-        ),
+        control=current,
         kinetic_temperature=jnp.zeros_like(state.kinetic_temperature),
         diverging=jnp.zeros_like(state.diverging),
     )

@@ -46,13 +46,13 @@ def stretched(
     """
     count = settling.num_draws
     within = jnp.sum(settling.square) / jnp.maximum(jnp.sum(count) - 2, 1)
-    (within,) = chains.mean((within,))
+    within = chains.mean(within)
     third, both = _between(settling.mean, chains)
     at_end = draw == num_warmup - 1
     between = jnp.where(at_end, both, third)
     share = between / (between + within + 1e-30)
-    independent = jnp.maximum(count[0] * share / CORRELATED_DRAWS, 0.0)
-    new = jnp.ceil(jnp.maximum(settling.stretch * independent, 1.0))
+    longer = count[0] * share / CORRELATED_DRAWS
+    new = jnp.ceil(jnp.maximum(settling.stretch * longer, 1.0))
     bound = jnp.where(at_end, most, min(most, WARMUP_STRETCH))
     new = jnp.where(jnp.isfinite(new), jnp.minimum(new, bound), 1.0)
     now = (at_end | (draw == (3 * num_warmup) // 4 - 1)) & (count[0] >= FEWEST_DRAWS)
@@ -63,7 +63,7 @@ def stretched(
 def _between(means: jax.Array, chains: OneChain) -> tuple[jax.Array, jax.Array]:
     """Variance of the means of the third quarter between chains, and of all means."""
     num = chains.number()
-    (centre,) = chains.mean((means,))
-    (third,) = chains.mean((jnp.square(means[0] - centre[0]),))
-    (both,) = chains.mean((jnp.mean(jnp.square(means - jnp.mean(centre))),))
+    centre = chains.mean(means)
+    third = chains.mean(jnp.square(means[0] - centre[0]))
+    both = chains.mean(jnp.mean(jnp.square(means - jnp.mean(centre))))
     return third * num / max(num - 1, 1), both * 2 * num / (2 * num - 1)

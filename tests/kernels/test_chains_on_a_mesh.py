@@ -4,30 +4,24 @@
 """Chains and rows along two axes of one mesh of devices."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from numpyro.infer import MCMC
+from shared_models import linear_model
 
 from numpyro_pl import SGLD
 from numpyro_pl.model.sharding import Shards, shards_of
 
-N, BATCH, CHAINS = 1200, 40, 6
+N, CHAINS = 1200, 6
 DEVICES = jax.device_count()
 
-
-def model(x, y):
-    w = numpyro.sample("w", dist.Normal(0, 1).expand([x.shape[1]]).to_event(1))
-    with numpyro.plate("data", x.shape[0], subsample_size=BATCH):
-        xb = numpyro.subsample(x, event_dim=1)
-        yb = numpyro.subsample(y, event_dim=0)
-        numpyro.sample("y", dist.Normal(xb @ w, 1.0), obs=yb)
+model = partial(linear_model, batch=40)
 
 
 def placed(kind=AxisType.Auto, chains=2):

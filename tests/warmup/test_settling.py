@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stationary import autoregressive
 
 from numpyro_pl.warmup.settling import (
     first_settling,
@@ -44,14 +45,7 @@ def records(potential, temperature=1.0, diverging=False):
 
 def settled_chains(num_chains=4, correlation=0.9, seed=0):
     """Stationary potentials of standard deviation 1."""
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(size=(num_chains, NUM_WARMUP))
-    path = noise.copy()
-    for i in range(1, NUM_WARMUP):
-        path[:, i] = (
-            correlation * path[:, i - 1] + (1 - correlation**2) ** 0.5 * noise[:, i]
-        )
-    return path
+    return autoregressive((num_chains, NUM_WARMUP), correlation, seed)
 
 
 def found(potential, noise=0.05, **kwargs):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.infer import MCMC
+from stationary import autoregressive
 
 from numpyro_pl import PseudoLangevin
 from numpyro_pl.warmup.pooling import ManyChains, OneChain
@@ -18,15 +19,10 @@ NUM_WARMUP, MOST = 400, 5
 THREE_QUARTERS = 299
 
 
-def autoregressive(runs, num_chains, correlation, seed=0):
+def potentials(runs, num_chains, correlation):
     """Stationary potentials of the shape (runs, chains, draws)."""
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(size=(runs, num_chains, NUM_WARMUP + 10))
-    path = noise.copy()
-    for i in range(1, path.shape[-1]):
-        kept = correlation * path[..., i - 1]
-        path[..., i] = kept + (1 - correlation**2) ** 0.5 * noise[..., i]
-    return jnp.asarray(path, jnp.float32)
+    shape = runs, num_chains, NUM_WARMUP + 10
+    return jnp.asarray(autoregressive(shape, correlation), jnp.float32)
 
 
 def stretches(paths, num_warmup=NUM_WARMUP):
@@ -50,13 +46,13 @@ def stretches(paths, num_warmup=NUM_WARMUP):
 
 def test_chains_that_mix_well_are_left_alone():
     """Three draws to forget: fewer than one run in fifty has longer draws."""
-    found = stretches(autoregressive(400, 4, 0.5))[:, :, -1]
+    found = stretches(potentials(400, 4, 0.5))[:, :, -1]
     assert (found > 1).mean() < 0.02
 
 
 def test_chains_that_mix_slowly_have_longer_draws():
     """66 draws to forget: five times longer ones, the most that is allowed."""
-    found = stretches(autoregressive(200, 4, 0.97))
+    found = stretches(potentials(200, 4, 0.97))
     assert (found[:, :, :THREE_QUARTERS] == 1).all()
     assert np.median(found[:, :, -1]) == MOST
     assert (found[:, :, -1] >= 2).mean() > 0.95
@@ -68,14 +64,14 @@ def test_chains_that_mix_slowly_have_longer_draws():
 
 
 def test_one_chain_is_compared_with_its_own_past():
-    slow, fast = autoregressive(300, 1, 0.97), autoregressive(300, 1, 0.5)
+    slow, fast = potentials(300, 1, 0.97), potentials(300, 1, 0.5)
     assert (stretches(slow)[:, 0, -1] >= 2).mean() > 0.5
     assert (stretches(fast)[:, 0, -1] > 1).mean() < 0.1
     assert (stretches(slow)[:, :, : NUM_WARMUP - 1] == 1).all()
 
 
 def test_few_draws_and_infinite_potentials_change_nothing():
-    assert (stretches(autoregressive(10, 4, 0.97)[..., :100], 90) == 1).all()
+    assert (stretches(potentials(10, 4, 0.97)[..., :100], 90) == 1).all()
     assert (stretches(jnp.full((1, 4, NUM_WARMUP), jnp.nan)) == 1).all()
 
 
