@@ -94,8 +94,8 @@ class Trajectory(NamedTuple):
       next. A measurement reads and writes one more array.
     - **variance_rate** - weight per step of the newest value in the running variance.
     - **increments** - kind of random increments, `"gaussian"` or `"signs"`.
-    - **num_taken** - number of steps that are taken, at most `num_steps`; it may be
-      traced. None: all.
+    - **num_taken** - number of steps that are taken, which may be traced; see
+      :mod:`numpyro_pl.dynamics.pieces`. None: all.
     - **remainder** - share of the minibatch noise that friction from the examples does
       not balance and the thermostat leaves out.
     """
@@ -239,7 +239,7 @@ def integrate(
     trajectory: Trajectory,
 ) -> tuple[Phase, jax.Array]:
     """
-    Advance a chain from draw to draw.
+    Advance a chain from draw to draw, by all steps of the trajectory.
 
     :param rng_key: a PRNG key.
     :param GroupDynamics dynamics: the dynamics.
@@ -249,9 +249,9 @@ def integrate(
     :param Trajectory trajectory: how many steps, and how they are taken.
     :return: (phase after the steps, mean kinetic temperature).
     """
-    num_steps, measure_every, variance_rate, kind, taken, remainder = trajectory
-    taken = num_steps if taken is None else taken
-    num_blocks, at_once = -(-taken // measure_every), -(-READ_STEPS // measure_every)
+    num_steps, measure_every, variance_rate, kind, _, remainder = trajectory
+    num_blocks = -(-num_steps // measure_every)
+    at_once = -(-READ_STEPS // measure_every)
     key_batch, key_step = split(rng_key)
     batches = gradient.draw_batches(key_batch, num_steps)
     rate = jnp.asarray(1.0 - (1.0 - variance_rate) ** measure_every)
@@ -272,8 +272,13 @@ def integrate(
         first = j * measure_every
         phase, temperature = here.measured(first, phase)
         if measure_every > 1:
-            stop = jnp.minimum(first + measure_every, taken)
-            phase = lax.fori_loop(first + 1, stop, here.plain, phase)
+            # A GPU waits for the host at each step of a loop of unknown length.
+            num = measure_every - 1
+            if num_steps % measure_every:
+                num = jnp.minimum(num, num_steps - first - 1)
+            phase = lax.fori_loop(
+                0, num, lambda i, phase: here.plain(first + 1 + i, phase), phase
+            )
         return phase, total + temperature
 
     def read_and_advance(j, carry):

@@ -17,7 +17,7 @@ from numpyro_pl.dynamics.protocol import GroupDynamics
 from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.random_bits import fold_in
 
-__all__ = ["PIECE", "integrate_in_pieces"]
+__all__ = ["PIECE", "integrate_all_or_none", "integrate_in_pieces"]
 
 PIECE = 10
 """Steps for which minibatches are drawn at a time where their number is not known."""
@@ -53,3 +53,27 @@ def integrate_in_pieces(
     zero = jnp.zeros(jnp.shape(dynamics.temperature), dtype)
     end, total = lax.fori_loop(0, num, advance, (start, zero))
     return end, total / jnp.maximum(num, 1)
+
+
+def integrate_all_or_none(
+    rng_key: jax.Array,
+    dynamics: GroupDynamics,
+    gradient: MinibatchGradient,
+    start: Phase,
+    scales: Tree,
+    trajectory: Trajectory,
+) -> tuple[Phase, jax.Array]:
+    """
+    :func:`integrate`, or no step where the trajectory takes none. A condition that is
+    mapped over chains would compute both; the loops within have a known length.
+    """
+    if trajectory.num_taken is None:
+        return integrate(rng_key, dynamics, gradient, start, scales, trajectory)
+
+    def advance(j, carry):
+        return integrate(rng_key, dynamics, gradient, carry[0], scales, trajectory)
+
+    dtype = jnp.result_type(*jax.tree.leaves(start.position))
+    zero = jnp.zeros(jnp.shape(dynamics.temperature), dtype)
+    times = jnp.where(trajectory.num_taken > 0, 1, 0)
+    return lax.fori_loop(0, times, advance, (start, zero))

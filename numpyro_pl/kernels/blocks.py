@@ -16,10 +16,13 @@ from jax import lax
 from numpyro_pl.dynamics.integrate import (
     Phase,
     Trajectory,
-    integrate,
 )
 from numpyro_pl.dynamics.partition import Partition
-from numpyro_pl.dynamics.pieces import PIECE, integrate_in_pieces
+from numpyro_pl.dynamics.pieces import (
+    PIECE,
+    integrate_all_or_none,
+    integrate_in_pieces,
+)
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import Tree, is_large
@@ -32,8 +35,9 @@ from numpyro_pl.warmup.pooling import OneChain
 
 __all__ = ["advance_block", "descend_block", "fresh_momentum", "gone_back_if", "shrunk"]
 
-MEASURE_EVERY = 8
-"""Steps between measurements in large models, where memory traffic counts."""
+MEASURE_EVERY = (8, 10, 9, 7, 6, 5)
+"""Steps from one measurement to the next in large models, where memory traffic counts:
+the first that divides the number of steps, so that the loops have a known length."""
 
 
 def descend_block(run: Run, block, state: LangevinState) -> LangevinState:
@@ -238,21 +242,27 @@ def _integrated(
     position = computed_after(position, state.scales)
     every_step = gradient.always_halves or not is_large(state.z)
     num_steps = run.schedule.block_steps
+    sets_steps = run.framing is not None and run.framing.sets_steps
+    length = PIECE if sets_steps else num_steps
     trajectory = Trajectory(
         num_steps,
-        1 if every_step else min(MEASURE_EVERY, num_steps),
+        1 if every_step else _measure_every(length),
         1.0 / run.variance_weight(block),
         resolve_increments(run.settings.increments, state.z),
         taken,
         state.control.remainder,
     )
     start = Phase(position, state.momentum, state.noise_variance)
-    integrated = integrate
-    if run.framing is not None and run.framing.sets_steps:
-        integrated = partial(integrate_in_pieces, length=PIECE)
-    elif run.most_stretch > 1:
-        integrated = partial(integrate_in_pieces, length=num_steps)
+    integrated = integrate_all_or_none
+    if sets_steps or run.most_stretch > 1:
+        integrated = partial(integrate_in_pieces, length=length)
     return integrated(rng_key, dynamics, gradient, start, state.scales, trajectory)
+
+
+def _measure_every(num_steps: int) -> int:
+    """Steps from one measurement to the next, of a number of steps."""
+    some = min(MEASURE_EVERY[0], num_steps)
+    return next((n for n in MEASURE_EVERY if num_steps % n == 0), some)
 
 
 def _all_finite(tree: Tree) -> jax.Array:
