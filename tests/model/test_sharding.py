@@ -166,6 +166,17 @@ def draws(mcmc, *data):
 
 
 @pytest.mark.devices
+def test_vectorized_chains_beside_rows_on_explicit_axes(rows):
+    """Those of `jax.make_mesh` by default. The warmup looks at all chains."""
+
+    def found(kind):
+        mcmc = fast(num_chains=2, chain_method="vectorized")
+        return draws(mcmc, *placed(*rows, kind=kind))
+
+    np.testing.assert_allclose(found(KINDS[1]), found(KINDS[0]), rtol=1e-5)
+
+
+@pytest.mark.devices
 def test_programs_of_mcmc_hold_no_rows(rows):
     """
     Arguments of `MCMC` are constants of its programs, but not those that are split:
