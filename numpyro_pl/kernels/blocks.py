@@ -30,7 +30,7 @@ from numpyro_pl.trees.increments import Increments, resolve_increments
 from numpyro_pl.trees.ordering import computed_after
 from numpyro_pl.trees.random_bits import split
 from numpyro_pl.warmup import control
-from numpyro_pl.warmup.descent import Averages, Descent, descend
+from numpyro_pl.warmup.descent import Averages, Descent, descend, length_shares
 from numpyro_pl.warmup.pooling import OneChain
 
 __all__ = ["advance_block", "descend_block", "fresh_momentum", "gone_back_if", "shrunk"]
@@ -52,9 +52,10 @@ def descend_block(run: Run, block, state: LangevinState) -> LangevinState:
     plan = run.schedule
     kind = resolve_increments(run.settings.increments, state.z)
     active = state.control.descending
-    descent = Descent(plan.block_steps, *plan.rates(block), kind, active)
     # Before the first event a frame has no anchor and no axes of its own.
     position = run.layout.pack(state.z)
+    shares = length_shares(position)
+    descent = Descent(plan.block_steps, *plan.rates(block), kind, active, shares)
     # Averages are kept in place of momentum and scales, which have no values yet, if
     # these have the form of a position; else each block starts anew.
     kept = _are_like_positions(state, position)

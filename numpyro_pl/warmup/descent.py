@@ -13,18 +13,18 @@ that fits its data, where noise and curvature are tiny and tell nothing about th
 typical set; of a hierarchical model, where a scale is zero.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
-from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.trees.arithmetic import Tree, is_large, size_of, tree_dot
 from numpyro_pl.trees.increments import Increments
 from numpyro_pl.trees.random_bits import split
 
-__all__ = ["Averages", "Descent", "descend"]
+__all__ = ["Averages", "Descent", "descend", "length_shares"]
 
 MEAN_MEMORY, SQUARE_MEMORY = 0.9, 0.99
 """Memories of the mean gradient and of its square, as in Adam."""
@@ -36,6 +36,10 @@ NOISE = 0.5
 """Variance of the thermal noise, relative to that of the target's temperature. A step
 is long where the gradient has been small, which drives coordinates to such places: a
 coordinate of normal prior and without data would have twice its variance."""
+
+LEAST_SHARE = 0.1
+"""Of the lengths that belong to the root mean square of all weights: for arrays that
+start at zero, as biases do."""
 
 LARGEST_NOISE = 0.5
 """Largest standard deviation of the thermal noise of a step."""
@@ -50,6 +54,8 @@ class Descent(NamedTuple):
       of the unconstrained coordinates.
     - **increments** - kind of random increments.
     - **active** - whether the chain moves at all.
+    - **shares** - share of these lengths that each array moves, a tree like the
+      position, see :func:`length_shares`; None: all.
     """
 
     num_steps: int
@@ -57,6 +63,7 @@ class Descent(NamedTuple):
     last_rate: jax.Array
     increments: str
     active: jax.Array
+    shares: Tree | None = None
 
 
 class Averages(NamedTuple):
@@ -100,6 +107,9 @@ def descend(
     batches = gradient.draw_batches(key_batch, descent.num_steps)
     temperatures = jnp.broadcast_to(temperature, (len(start[0]),))
     before = start[1].num_steps
+    shares = descent.shares
+    if shares is None:
+        shares = jax.tree.map(lambda _: 1.0, start[0])
     decay = jnp.log(descent.last_rate / descent.first_rate)
 
     def moved(x, drift, noise):
@@ -115,9 +125,10 @@ def descend(
         rate = descent.first_rate * jnp.exp(decay * t / descent.num_steps)
         rate *= jnp.minimum(1.0, num / RAMP)
         weights = 1 - MEAN_MEMORY**num, 1 - SQUARE_MEMORY**num
+        rates = jax.tree.map(lambda share: rate * share, shares)
         moves = tuple(
-            _moves(m, s, rate, weights, temperature)
-            for m, s, temperature in zip(mean, square, temperatures, strict=True)
+            _moves(*group, weights)
+            for group in zip(mean, square, rates, temperatures, strict=True)
         )
         noise = Increments(descent.increments, key_step, t).scaled(
             tuple(sd for _, sd in moves)
@@ -129,6 +140,31 @@ def descend(
     return lax.fori_loop(0, descent.num_steps, step, start)
 
 
+def length_shares(position: tuple) -> Tree | None:
+    """
+    Share of its lengths that the descent takes in each array of a large network.
+
+    Where thousands of weights move together, what counts is their length relative to
+    the weights: steps of 0.1 leave no unit of a wide network alive whose weights are as
+    small as those with which networks are trained. So lengths are relative to the root
+    mean square of the array, or a tenth of that of all weights where this is more; at
+    most 1.
+
+    :param position: the position at the start of a block, by group.
+    :return: scalars in a tree like the position; None for a small model.
+    """
+    if not is_large(position):
+        return None
+    size = size_of(position)
+    least = jnp.sqrt(tree_dot(position, position) / size)
+    least = jnp.maximum(LEAST_SHARE * least, size**-0.5)
+
+    def share(x):
+        return jnp.clip(jnp.sqrt(jnp.mean(jnp.square(x))), least.astype(x.dtype), 1.0)
+
+    return jax.tree.map(share, position)
+
+
 def _averaged(mean: Tree, value: Tree, memory: float) -> Tree:
     return jax.tree.map(
         lambda m, v: memory * m + (1 - memory) * jnp.where(jnp.isfinite(v), v, 0),
@@ -137,15 +173,17 @@ def _averaged(mean: Tree, value: Tree, memory: float) -> Tree:
     )
 
 
-def _moves(mean: Tree, square: Tree, rate, weights, temperature) -> tuple[Tree, Tree]:
+def _moves(
+    mean: Tree, square: Tree, rates: Tree, temperature, weights
+) -> tuple[Tree, Tree]:
     """Drift of a group, and standard deviation of its thermal noise."""
-    least = 2 * rate * temperature / LARGEST_NOISE**2
 
-    def per_gradient(s):
+    def per_gradient(s, rate):
+        least = 2 * rate * temperature / LARGEST_NOISE**2
         size = jnp.sqrt(s / weights[1]) + least
         return (rate / size).astype(s.dtype)
 
-    lengths = jax.tree.map(per_gradient, square)
+    lengths = jax.tree.map(per_gradient, square, rates)
     drift = jax.tree.map(
         lambda a, m: -a * (m / weights[0]).astype(m.dtype), lengths, mean
     )
