@@ -56,7 +56,7 @@ def logs(folder):
     return "".join(file.read_text()[-2000:] for file in folder.glob("log_*.txt"))
 
 
-def finish(folder, started):
+def finish(folder, started, seconds=SECONDS):
     """Wait until all processes have ended well."""
     for process in started:
-        assert process.wait(SECONDS) == 0, logs(folder)
+        assert process.wait(seconds) == 0, logs(folder)

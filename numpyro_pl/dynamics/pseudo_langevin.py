@@ -47,11 +47,16 @@ from numpyro_pl.dynamics.protocol import (
     required,
 )
 from numpyro_pl.dynamics.unit_mass import kinetic_share
-from numpyro_pl.trees.arithmetic import Tree, as_in, mean_of, size_of
+from numpyro_pl.trees.arithmetic import Tree, as_in, is_large, mean_of, size_of
 from numpyro_pl.trees.checks import check_positive
 from numpyro_pl.trees.increments import Increments
 
 __all__ = ["KickLastPseudoLangevin", "PseudoLangevinDynamics"]
+
+LARGEST_RATIO = 100
+"""Largest rate in an array relative to the harmonic mean. The weights of a unit that is
+dead at the moment show neither noise nor curvature; rates from the prior alone let it
+wake within a step, and the chain explodes."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +114,22 @@ class PseudoLangevinDynamics(GroupDynamics):
         r"""
         Rates :math:`a_i` at which the minibatches supply the noise fraction f, or less
         where the curvature bounds the frequency by w:
-        :math:`a_i = \min(2 (1 - c) T f / v_i,\; (1 + c) w^2 / (2 H_i))`.
+        :math:`a_i = \min(2 (1 - c) T f / v_i,\; (1 + c) w^2 / (2 H_i))`. In a large
+        model no rate is more than 100 times the harmonic mean of its array.
         """
         noise_bound = self.thermal_rate * required(self, "noise_fraction")
         bound = required(self, "max_frequency")
         curvature_bound = (1 + self.kept_momentum) * bound**2 / 2
 
+        large = is_large(noise_variance)
+
         def rate(v, steepness):
             # One division: 1 / max(v / n, H / k) is also finite where v is 0.
             by_noise = v / as_in(noise_bound, v)
-            return 1.0 / jnp.maximum(by_noise, steepness / curvature_bound)
+            inverse = jnp.maximum(by_noise, steepness / curvature_bound)
+            if large:
+                inverse = jnp.maximum(inverse, jnp.mean(inverse) / LARGEST_RATIO)
+            return 1.0 / inverse
 
         return jax.tree.map(rate, noise_variance, curvature)
 

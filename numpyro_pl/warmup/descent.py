@@ -13,7 +13,7 @@ that fits its data, where noise and curvature are tiny and tell nothing about th
 typical set; of a hierarchical model, where a scale is zero.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp

@@ -21,6 +21,9 @@ from started_processes import finish, processes
 
 from numpyro_pl import datasets, diagnostics
 
+LONGEST = 3600
+"""Seconds after which processes are ended."""
+
 
 def draws_of_processes(number, warmup, draws) -> list[dict]:
     """What each process has found, by site and field."""
@@ -28,7 +31,7 @@ def draws_of_processes(number, warmup, draws) -> list[dict]:
     with tempfile.TemporaryDirectory() as name:
         folder, what = Path(name), (str(warmup), str(draws))
         with processes(script, folder, *what, number=number) as started:
-            finish(folder, started)
+            finish(folder, started, LONGEST)
         files = [folder / f"draws_{i}.npz" for i in range(number)]
         return [dict(np.load(file)) for file in files]
 

@@ -25,9 +25,7 @@ def placed(x):
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     shares = np.split(np.asarray(x), jax.process_count())
-    return jax.make_array_from_process_local_data(
-        sharding, shares[jax.process_index()]
-    )
+    return jax.make_array_from_process_local_data(sharding, shares[jax.process_index()])
 
 
 def main():
