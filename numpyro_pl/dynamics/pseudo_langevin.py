@@ -53,10 +53,11 @@ from numpyro_pl.trees.increments import Increments
 
 __all__ = ["KickLastPseudoLangevin", "PseudoLangevinDynamics"]
 
-LARGEST_RATIO = 100
+LARGEST_RATIO = 10
 """Largest rate in an array relative to the harmonic mean. The weights of a unit that is
 dead at the moment show neither noise nor curvature; rates from the prior alone let it
-wake within a step, and the chain explodes."""
+wake within a step, and the chain explodes. With a ratio of 100 the K-spin network of
+102,000 weights is 5 % too hot, with 10 it is 1 %."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class PseudoLangevinDynamics(GroupDynamics):
         Rates :math:`a_i` at which the minibatches supply the noise fraction f, or less
         where the curvature bounds the frequency by w:
         :math:`a_i = \min(2 (1 - c) T f / v_i,\; (1 + c) w^2 / (2 H_i))`. In a large
-        model no rate is more than 100 times the harmonic mean of its array.
+        model no rate is more than 10 times the harmonic mean of its array.
         """
         noise_bound = self.thermal_rate * required(self, "noise_fraction")
         bound = required(self, "max_frequency")
