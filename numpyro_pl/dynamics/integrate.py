@@ -273,7 +273,7 @@ def integrate(
         phase, temperature = here.measured(first, phase)
         if measure_every > 1:
             # A GPU waits for the host at each step of a loop of unknown length.
-            num = measure_every - 1
+            num: Any = measure_every - 1
             if num_steps % measure_every:
                 num = jnp.minimum(num, num_steps - first - 1)
             phase = lax.fori_loop(
