@@ -139,12 +139,16 @@ def after_block(control: Control, bad, is_hot, growth: float = 1.0) -> Control:
 def with_less_noise(control: Control, ratio: float) -> Control:
     """
     The control when minibatches may supply `ratio` times less noise than before: where
-    noise limits the steps, the same steps now belong to a larger factor.
+    noise limits the steps, the same steps now belong to a larger factor. Friction from
+    the examples leaves less of the noise, and the thermostat has less to leave out: by
+    the root of the ratio, between the ratio itself (weak friction) and 1 (strong). To
+    find out would take a hundred blocks, in which chains are too cold.
     """
     factor, bound = (
         jnp.minimum(ratio * x, 1.0) for x in (control.factor, control.bound)
     )
-    return control._replace(factor=factor, bound=bound)
+    remainder = control.remainder / jnp.sqrt(ratio)
+    return control._replace(factor=factor, bound=bound, remainder=remainder)
 
 
 def remainder_rate(size: float, is_white: bool) -> float:

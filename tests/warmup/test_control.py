@@ -59,8 +59,10 @@ def test_a_bad_factor_is_not_tried_again_soon():
 
 def test_the_factor_follows_when_less_noise_is_allowed():
     """The same steps where noise limits them, up to the full ones."""
-    after = with_less_noise(control(factor=0.02, bound=0.1), 15.0)
-    np.testing.assert_allclose([after.factor, after.bound], [0.3, 1.0], rtol=1e-6)
+    before = control(factor=0.02, bound=0.1)._replace(remainder=jnp.asarray(0.8))
+    after = with_less_noise(before, 16.0)
+    np.testing.assert_allclose([after.factor, after.bound], [0.32, 1.0], rtol=1e-6)
+    assert float(after.remainder) == pytest.approx(0.2)
 
 
 def test_a_hot_block_shrinks_the_factor_a_little():
