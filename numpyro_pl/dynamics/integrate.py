@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from numpyro_pl.dynamics.friction import friction_share
-from numpyro_pl.dynamics.protocol import GroupDynamics
+from numpyro_pl.dynamics.protocol import GroupDynamics, no_temperature
 from numpyro_pl.trees.arithmetic import Tree, row
 from numpyro_pl.trees.increments import Increments
 from numpyro_pl.trees.ordering import computed_after, not_hoisted
@@ -287,13 +287,11 @@ def integrate(
         return lax.fori_loop(j * at_once, stop, partial(block, here), carry)
 
     position = dynamics.resume(start.position, start.momentum)
-    dtype = jnp.result_type(*jax.tree.leaves(position))
-    zero = jnp.zeros(jnp.shape(dynamics.temperature), dtype)
-    carry = start._replace(position=position), zero
+    carry = start._replace(position=position), no_temperature(dynamics, position)
     if gradient.with_rows is None:
         end, total = lax.fori_loop(0, num_blocks, partial(block, steps), carry)
     else:
         num = -(-num_blocks // at_once)
         end, total = lax.fori_loop(0, num, read_and_advance, carry)
     draw = dynamics.read(end.position, end.momentum)
-    return end._replace(position=draw), total / jnp.maximum(num_blocks, 1)
+    return end._replace(position=draw), total / num_blocks

@@ -13,7 +13,7 @@ from numpyro_pl.dynamics.integrate import (
     Trajectory,
     integrate,
 )
-from numpyro_pl.dynamics.protocol import GroupDynamics
+from numpyro_pl.dynamics.protocol import GroupDynamics, no_temperature
 from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.random_bits import fold_in
 
@@ -49,9 +49,8 @@ def integrate_in_pieces(
         phase, kinetic = integrate(key, dynamics, gradient, phase, scales, piece)
         return phase, total + kinetic
 
-    dtype = jnp.result_type(*jax.tree.leaves(start.position))
-    zero = jnp.zeros(jnp.shape(dynamics.temperature), dtype)
-    end, total = lax.fori_loop(0, num, advance, (start, zero))
+    carry = start, no_temperature(dynamics, start.position)
+    end, total = lax.fori_loop(0, num, advance, carry)
     return end, total / jnp.maximum(num, 1)
 
 
@@ -67,13 +66,9 @@ def integrate_all_or_none(
     :func:`integrate`, or no step where the trajectory takes none. A condition that is
     mapped over chains would compute both; the loops within have a known length.
     """
-    if trajectory.num_taken is None:
-        return integrate(rng_key, dynamics, gradient, start, scales, trajectory)
 
     def advance(j, carry):
         return integrate(rng_key, dynamics, gradient, carry[0], scales, trajectory)
 
-    dtype = jnp.result_type(*jax.tree.leaves(start.position))
-    zero = jnp.zeros(jnp.shape(dynamics.temperature), dtype)
-    times = jnp.where(trajectory.num_taken > 0, 1, 0)
-    return lax.fori_loop(0, times, advance, (start, zero))
+    carry = start, no_temperature(dynamics, start.position)
+    return lax.fori_loop(0, jnp.where(trajectory.num_taken > 0, 1, 0), advance, carry)

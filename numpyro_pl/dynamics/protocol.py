@@ -32,6 +32,7 @@ __all__ = [
     "KernelDefaults",
     "check_bounds",
     "missing_settings",
+    "no_temperature",
     "required",
 ]
 
@@ -75,6 +76,12 @@ def missing_settings(dynamics: Any, defaults: KernelDefaults) -> dict[str, Any]:
         for name, value in defaults._asdict().items()
         if hasattr(dynamics, name) and getattr(dynamics, name) is None
     }
+
+
+def no_temperature(dynamics: "GroupDynamics", position: Tree) -> jax.Array:
+    """What the temperatures of steps are added to, in the type of a position."""
+    dtype = jnp.result_type(*jax.tree.leaves(position))
+    return jnp.zeros(jnp.shape(dynamics.temperature), dtype)
 
 
 def required(dynamics: "GroupDynamics", name: str) -> float:

@@ -13,10 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from numpyro_pl.dynamics.integrate import (
-    Phase,
-    Trajectory,
-)
+from numpyro_pl.dynamics.integrate import Phase, Trajectory
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.pieces import (
     PIECE,

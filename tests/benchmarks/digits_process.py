@@ -14,18 +14,10 @@ from functools import partial
 import bnn_digits
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from numpyro.infer import MCMC
+from shared_rows import placed
 
 from numpyro_pl import PseudoLangevin, datasets
-
-
-def placed(x):
-    """All rows that the processes share equally, of which this one holds its own."""
-    mesh = jax.make_mesh((jax.device_count(),), ("data",))
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
-    shares = np.split(np.asarray(x), jax.process_count())
-    return jax.make_array_from_process_local_data(sharding, shares[jax.process_index()])
 
 
 def main():
@@ -41,7 +33,7 @@ def main():
         chain_method="vectorized",
         progress_bar=False,
     )
-    rows = placed(data.x_train), placed(data.y_train)
+    rows = placed(data.x_train, data.y_train)
     fields = ("potential_energy", "kinetic_temperature")
     start = time.perf_counter()
     mcmc.run(jax.random.key(0), *rows, extra_fields=fields)

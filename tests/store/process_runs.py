@@ -8,9 +8,9 @@ import sys
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from numpyro.infer import MCMC
 from shared_models import linear_model
+from shared_rows import placed
 
 from numpyro_pl import SGLD, PseudoLangevin, sample_to_store
 
@@ -27,18 +27,6 @@ def exact_posterior():
     x, y = (a.astype(np.float64) for a in rows())
     covariance = np.linalg.inv(x.T @ x + np.eye(2))
     return covariance @ x.T @ y, np.sqrt(np.diag(covariance))
-
-
-def placed():
-    """The rows of this process, as part of all rows."""
-    mesh = jax.make_mesh((jax.device_count(),), ("data",))
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
-    part = N // jax.process_count()
-    start = part * jax.process_index()
-    return [
-        jax.make_array_from_process_local_data(sharding, x[start : start + part])
-        for x in rows()
-    ]
 
 
 def mcmc(kernel, num_samples):
@@ -62,7 +50,7 @@ def stored(folder, num_samples):
     """A run to a store, of a kernel that compiles fast."""
     run = mcmc(SGLD(linear_model, num_steps=20, step_size=2e-4), num_samples)
     key = jax.random.key(0)
-    return sample_to_store(run, key, *placed(), path=folder, draws_per_chunk=10)
+    return sample_to_store(run, key, *placed(*rows()), path=folder, draws_per_chunk=10)
 
 
 if __name__ == "__main__":
@@ -74,7 +62,7 @@ if __name__ == "__main__":
     )
     if what == "draws":
         run = exact()
-        run.run(jax.random.key(0), *placed())
+        run.run(jax.random.key(0), *placed(*rows()))
         draws = run.get_samples(group_by_chain=True)["w"]
         np.save(f"{folder}/draws_{process}.npy", draws)
     else:
