@@ -75,9 +75,16 @@ class Partition(GroupDynamics):
         """Scales with all squared frequencies times `factor`."""
         return self._each(lambda m, s: m.shrink(s, factor), scales)
 
-    def limited(self, scales, noise_variance):
-        """Scales reduced where the tracked noise exceeds what they were set for."""
-        return self._each(lambda m, s, v: m.limited(s, v), scales, noise_variance)
+    def limited(self, scales, noise_variance, momentum):
+        """See :meth:`GroupDynamics.limited`."""
+        return self._each(
+            lambda m, s, v, u: m.limited(s, v, u), scales, noise_variance, momentum
+        )
+
+    def bulk_and_peak(self, momentum, scales):
+        """See :meth:`GroupDynamics.bulk_and_peak`: scalars, or arrays by group."""
+        each = self._each(lambda m, u, s: m.bulk_and_peak(u, s), momentum, scales)
+        return tuple(self._stack(values) for values in zip(*each, strict=True))
 
     def rescaled(self, momentum, old, new):
         """Momenta after the scales have changed."""

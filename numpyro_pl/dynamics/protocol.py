@@ -264,12 +264,16 @@ class GroupDynamics:
         ratios = spread(jax.tree.map(ratio, before, after), momentum)
         return jax.tree.map(lambda u, r: u * r.astype(u.dtype), momentum, ratios)
 
-    def limited(self, scales: Tree, noise_variance: Tree) -> Tree:
+    def limited(self, scales: Tree, noise_variance: Tree, momentum: Tree) -> Tree:
         """
-        Scales reduced where the tracked noise exceeds what they were set for. In warmup
-        they are at most these after every block of steps.
+        Scales reduced where the tracked noise exceeds what they were set for, or one
+        coordinate is hot. In warmup they are at most these after every block of steps.
         """
         return scales
+
+    def bulk_and_peak(self, momentum: Tree, scales: Tree):
+        """Kinetic temperature less the heat of hot coordinates, and the largest one."""
+        return jnp.inf, 0.0
 
     def thermostat(self, momentum: Tree) -> jax.Array:
         """The thermostat variable, a scalar; 0 if there is none."""

@@ -59,6 +59,10 @@ dead at the moment show neither noise nor curvature; rates from the prior alone 
 wake within a step, and the chain explodes. With a ratio of 100 the K-spin network of
 102,000 weights is 5 % too hot, with 10 it is 1 %."""
 
+HOT_COORDINATE, MOST_HEAT = 25.0, 2500.0
+"""Squared momentum of a coordinate, relative to its mean, from which it is hot itself
+(one of two million is by chance), and the most that counts."""
+
 
 @dataclass(frozen=True)
 class PseudoLangevinDynamics(GroupDynamics):
@@ -134,14 +138,35 @@ class PseudoLangevinDynamics(GroupDynamics):
 
         return jax.tree.map(rate, noise_variance, curvature)
 
-    def limited(self, scales: Tree, noise_variance: Tree) -> Tree:
-        """Rates at which no coordinate has more than 1.5 times the allowed noise."""
+    def limited(self, scales: Tree, noise_variance: Tree, momentum: Tree) -> Tree:
+        """
+        Rates at which no coordinate has more than 1.5 times the allowed noise. Those of
+        hot coordinates are reduced in proportion to their heat.
+        """
         most = 1.5 * self.thermal_rate * required(self, "noise_fraction")
-        return jax.tree.map(
-            lambda a, v: 1.0 / jnp.maximum(1.0 / a, v / as_in(most, v)),
-            scales,
-            noise_variance,
-        )
+
+        def leaf(a, v, heat):
+            slower = jnp.maximum(heat / HOT_COORDINATE, 1.0)
+            return 1.0 / jnp.maximum(slower / a, v / as_in(most, v))
+
+        return jax.tree.map(leaf, scales, noise_variance, self._heat(momentum, scales))
+
+    def bulk_and_peak(self, momentum: Tree, scales: Tree):
+        """See :meth:`GroupDynamics.bulk_and_peak`."""
+        heat = self._heat(momentum, scales)
+        warm = jax.tree.map(lambda e: jnp.minimum(e, HOT_COORDINATE), heat)
+        peak = jnp.max(jnp.stack([jnp.max(e) for e in jax.tree.leaves(heat)]))
+        return self.temperature * mean_of(warm), self.temperature * peak
+
+    def _heat(self, momentum: Tree, scales: Tree) -> Tree:
+        """Squared momenta, relative to their mean in equilibrium, at most the most."""
+        unit = (1 + self.kept_momentum) / (2 * self.temperature)
+
+        def leaf(u, a):
+            heat = as_in(unit, u) * jnp.square(u) / a
+            return jnp.where(heat < MOST_HEAT, heat, MOST_HEAT)
+
+        return jax.tree.map(leaf, momentum, scales)
 
     def shrink(self, scales: Tree, factor) -> Tree:
         """Rates times `factor`."""

@@ -73,9 +73,13 @@ class PublishedDynamics(PseudoLangevinDynamics):
             lambda v: as_in(allowed, v) / v, self.floored(noise_variance)
         )
 
-    def limited(self, scales: Tree, noise_variance: Tree) -> Tree:
+    def limited(self, scales: Tree, noise_variance: Tree, momentum: Tree) -> Tree:
         """The scales: only an estimate changes them."""
         return scales
+
+    def bulk_and_peak(self, momentum: Tree, scales: Tree):
+        """Nothing: a hot coordinate cannot be slowed."""
+        return jnp.inf, 0.0
 
     def shrink(self, scales: Tree, factor) -> Tree:
         """The scales: only an estimate changes them."""

@@ -104,7 +104,9 @@ def advance_block(
     kinetic = jnp.where(active, kinetic, jnp.where(descended, mean, target))
     warming = block < plan.num_blocks
     z = run.layout_in(state.frame).unpack(phase.position)
-    bad = control.runaway(kinetic, target, run.layout.sizes, warming)
+    bulk, peak = dynamics.bulk_and_peak(phase.momentum, state.scales)
+    sizes = run.layout.sizes
+    bad = control.runaway(kinetic, peak, target, sizes, warming)
     bad = active & (bad | ~_all_finite((phase.position, phase.momentum, kinetic)))
     mean += (kinetic - mean) / (block % plan.blocks_per_draw + 1)
     before = state
@@ -119,8 +121,9 @@ def advance_block(
         rng_key=rng_key,
     )
     state = gone_back_if(run, bad, state, before._replace(z=start), key_fresh)
-    changed = _control_after(run, block, state, kinetic, bad)
-    limited = dynamics.limited(state.scales, state.noise_variance)
+    few = control.concentrated(bulk, peak, target, sizes)
+    changed = _control_after(run, block, state, kinetic, bad, few)
+    limited = dynamics.limited(state.scales, state.noise_variance, phase.momentum)
     changed, scales = jax.tree.map(
         lambda new, old: jnp.where(warming & active, new, old),
         (changed, limited),
@@ -147,15 +150,19 @@ def _steps_taken(run: Run, block, chains: OneChain, state: LangevinState) -> Any
 
 
 def _control_after(
-    run: Run, block, state: LangevinState, kinetic: jax.Array, bad: jax.Array
+    run: Run, block, state: LangevinState, kinetic: jax.Array, bad, few
 ) -> control.Control:
-    """The control after a block of warmup."""
+    """The control after a block of warmup; the heat of a few coordinates is theirs."""
     target, plan = state.temperature, run.schedule
     is_hot = control.hot(kinetic, target, run.layout.sizes)
-    changed = control.after_block(state.control, bad, is_hot, plan.growth)
-    rate = control.remainder_rate(run.layout.size, run.is_white)
+    all_bad, all_hot = bad & ~few, is_hot & ~few
+    changed = control.after_block(state.control, all_bad, all_hot, plan.growth)
+    # The temperature of a longer block is known better.
+    longer = state.settling.stretch.astype(kinetic.dtype)
+    rate = longer * control.remainder_rate(run.layout.size, run.is_white)
     balanced = control.with_remainder(changed, kinetic, target, rate)
-    return jax.tree.map(lambda new, old: jnp.where(bad, new, old), changed, balanced)
+    heated = bad | (is_hot & few)
+    return jax.tree.map(lambda new, old: jnp.where(heated, new, old), changed, balanced)
 
 
 def shrunk(

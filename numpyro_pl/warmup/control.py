@@ -20,6 +20,7 @@ import jax.numpy as jnp
 __all__ = [
     "Control",
     "after_block",
+    "concentrated",
     "first_control",
     "hot",
     "judged",
@@ -34,6 +35,11 @@ FIRST_FACTOR = 0.1
 
 SHRINK_HOT, SHRINK_BAD = 0.8, 0.35
 """What a block does to the factor if the chain is hot, and if it must go back."""
+
+PEAK, PEAK_BY_SIZE = 50.0, 0.01
+"""Squared momentum of one coordinate, relative to its mean in equilibrium, from which a
+chain in warmup must go back: one of 10^12 by chance. The second, times the number of
+coordinates, is added: one of a million may be hot without harm, and often one is."""
 
 TOO_HOT = 3.0
 """Configurational temperature, relative to the target's, above which a chain is not in
@@ -96,18 +102,22 @@ def first_control(potential_energy: jax.Array, heat) -> Control:
     )
 
 
-def runaway(kinetic: jax.Array, temperature, sizes: Any, warming) -> jax.Array:
+def runaway(
+    kinetic: jax.Array, peak: Any, temperature, sizes: Any, warming
+) -> jax.Array:
     """
     Whether a block was so hot that the chain must go back. In equilibrium that does not
     happen: one coordinate alone would have to have 40 times its mean energy.
 
     :param kinetic: mean kinetic temperature of the block, by group.
+    :param peak: kinetic temperature of the hottest coordinate, by group.
     :param temperature: temperature of the target, by group.
     :param sizes: number of coordinates, by group.
     :param warming: whether this is in warmup.
     """
     limit = jnp.where(warming, 3.0 + 40.0 / sizes, 100.0 + 100.0 / sizes)
-    return jnp.any(kinetic > limit * temperature)
+    flies = warming & (peak > (PEAK + PEAK_BY_SIZE * sizes) * temperature)
+    return jnp.any(flies | (kinetic > limit * temperature))
 
 
 def hot(kinetic: jax.Array, temperature, sizes: Any) -> jax.Array:
@@ -115,8 +125,28 @@ def hot(kinetic: jax.Array, temperature, sizes: Any) -> jax.Array:
     Whether a block was hot: its steps are too long. In equilibrium that happens in one
     block of a million, if the energy of its coordinates is that of one moment.
     """
-    limit = 1.2 + 5.0 * jnp.sqrt(2.0 / sizes) + 15.0 / sizes
-    return jnp.any(kinetic > limit * temperature)
+    return jnp.any(kinetic > _warm(sizes) * temperature)
+
+
+def _warm(sizes: Any) -> jax.Array:
+    """The highest kinetic temperature that is not hot, relative to the target's."""
+    return 1.2 + 5.0 * jnp.sqrt(2.0 / sizes) + 15.0 / sizes
+
+
+def concentrated(bulk: jax.Array, peak, temperature, sizes: Any) -> jax.Array:
+    """
+    Whether a block is hot because a few coordinates are: those of a unit of a network
+    that was saturated, without noise and curvature, and wakes. Their steps are too long
+    then, and those of the others need not follow.
+
+    :param bulk: kinetic temperature at the end of the block if hot coordinates counted
+        as warm, by group.
+    :param peak: kinetic temperature of the hottest coordinate, by group.
+    :param temperature: temperature of the target, by group.
+    :param sizes: number of coordinates, by group.
+    """
+    is_warm = jnp.all(bulk <= _warm(sizes) * temperature)
+    return is_warm & jnp.any(peak > PEAK * temperature)
 
 
 def after_block(control: Control, bad, is_hot, growth: float = 1.0) -> Control:
@@ -163,7 +193,7 @@ def remainder_rate(size: float, is_white: bool) -> float:
     return max(rate, WHITE_RATE) if is_white else rate
 
 
-def with_remainder(control: Control, kinetic, temperature, rate: float) -> Control:
+def with_remainder(control: Control, kinetic, temperature, rate: Any) -> Control:
     """
     The control after a good block of warmup, whose temperature shows whether the
     thermostat leaves out too much or too little.
@@ -176,7 +206,7 @@ def with_remainder(control: Control, kinetic, temperature, rate: float) -> Contr
 
     :param kinetic: mean kinetic temperature of the block, by group.
     :param temperature: temperature of the target, by group.
-    :param float rate: see :func:`remainder_rate`.
+    :param rate: see :func:`remainder_rate`.
     """
     change = rate * (jnp.mean(kinetic / temperature) - 1)
     return control._replace(remainder=jnp.clip(control.remainder + change, 0.0, 1.0))
@@ -188,10 +218,11 @@ def judged(
     """
     Judge the potential at the end of a draw.
 
-    The reference follows the potential down at once and up slowly. A potential of a
-    quarter of `size` temperatures and 30 above it is no place to continue from: the
-    first part alone is `sqrt(size / 8)` standard deviations in equilibrium. After
-    warmup only one of four times that height is a divergence, since draws are kept.
+    The reference follows the potential down at once and up slowly. From a mode, where a
+    descent ends, to equilibrium the potential rises by half of `size` temperatures. A
+    potential of another quarter and 30 above that is no place to continue from: the
+    quarter alone is `sqrt(size / 8)` standard deviations in equilibrium. After warmup
+    only one still higher is a divergence, since draws are kept.
 
     :param potential_energy: potential at the end of the draw, in nats.
     :param before: potential at its start, to which a bad draw goes back.
@@ -200,7 +231,7 @@ def judged(
     :param warming: whether this is in warmup.
     :return: (whether the draw is bad, control after it).
     """
-    height = jnp.where(warming, 0.25 * size + 30.0, size + 120.0) * temperature
+    height = jnp.where(warming, 0.75 * size + 30.0, size + 120.0) * temperature
     bad = ~(potential_energy <= control.reference + height)
     followed = control.reference + FOLLOW * (potential_energy - control.reference)
     reference = jnp.minimum(potential_energy, followed)
