@@ -86,6 +86,10 @@ class Partition(GroupDynamics):
         each = self._each(lambda m, u, s: m.bulk_and_peak(u, s), momentum, scales)
         return tuple(self._stack(values) for values in zip(*each, strict=True))
 
+    def evened(self, scales, ratio):
+        """See :meth:`GroupDynamics.evened`."""
+        return self._each(lambda m, s: m.evened(s, ratio), scales)
+
     def rescaled(self, momentum, old, new):
         """Momenta after the scales have changed."""
         return self._each(lambda m, u, a, b: m.rescaled(u, a, b), momentum, old, new)

@@ -265,15 +265,16 @@ class GroupDynamics:
         return jax.tree.map(lambda u, r: u * r.astype(u.dtype), momentum, ratios)
 
     def limited(self, scales: Tree, noise_variance: Tree, momentum: Tree) -> Tree:
-        """
-        Scales reduced where the tracked noise exceeds what they were set for, or one
-        coordinate is hot. In warmup they are at most these after every block of steps.
-        """
+        """Scales at most, after a block of the warmup: for its noise and its heat."""
         return scales
 
     def bulk_and_peak(self, momentum: Tree, scales: Tree):
         """Kinetic temperature less the heat of hot coordinates, and the largest one."""
         return jnp.inf, 0.0
+
+    def evened(self, scales: Tree, ratio) -> Tree:
+        """Scales of coordinates within `ratio` times their mean in an array."""
+        return scales
 
     def thermostat(self, momentum: Tree) -> jax.Array:
         """The thermostat variable, a scalar; 0 if there is none."""

@@ -38,6 +38,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from numpyro_pl.dynamics.heat import bulk_and_peak, evened, slowed
 from numpyro_pl.dynamics.langevin import drifted
 from numpyro_pl.dynamics.protocol import (
     GroupDynamics,
@@ -58,10 +59,6 @@ LARGEST_RATIO = 10
 dead at the moment show neither noise nor curvature; rates from the prior alone let it
 wake within a step, and the chain explodes. With a ratio of 100 the K-spin network of
 102,000 weights is 5 % too hot, with 10 it is 1 %."""
-
-HOT_COORDINATE, MOST_HEAT = 25.0, 2500.0
-"""Squared momentum of a coordinate, relative to its mean, from which it is hot itself
-(one of two million is by chance), and the most that counts."""
 
 
 @dataclass(frozen=True)
@@ -144,29 +141,25 @@ class PseudoLangevinDynamics(GroupDynamics):
         hot coordinates are reduced in proportion to their heat.
         """
         most = 1.5 * self.thermal_rate * required(self, "noise_fraction")
-
-        def leaf(a, v, heat):
-            slower = jnp.maximum(heat / HOT_COORDINATE, 1.0)
-            return 1.0 / jnp.maximum(slower / a, v / as_in(most, v))
-
-        return jax.tree.map(leaf, scales, noise_variance, self._heat(momentum, scales))
+        return jax.tree.map(
+            lambda a, v: 1.0 / jnp.maximum(1.0 / a, v / as_in(most, v)),
+            slowed(scales, momentum, self._unit),
+            noise_variance,
+        )
 
     def bulk_and_peak(self, momentum: Tree, scales: Tree):
         """See :meth:`GroupDynamics.bulk_and_peak`."""
-        heat = self._heat(momentum, scales)
-        warm = jax.tree.map(lambda e: jnp.minimum(e, HOT_COORDINATE), heat)
-        peak = jnp.max(jnp.stack([jnp.max(e) for e in jax.tree.leaves(heat)]))
-        return self.temperature * mean_of(warm), self.temperature * peak
+        found = bulk_and_peak(momentum, scales, self._unit)
+        return tuple(self.temperature * x for x in found)
 
-    def _heat(self, momentum: Tree, scales: Tree) -> Tree:
-        """Squared momenta, relative to their mean in equilibrium, at most the most."""
-        unit = (1 + self.kept_momentum) / (2 * self.temperature)
+    def evened(self, scales: Tree, ratio) -> Tree:
+        """Rates that are at most `ratio` times the harmonic mean of their array."""
+        return evened(scales, ratio)
 
-        def leaf(u, a):
-            heat = as_in(unit, u) * jnp.square(u) / a
-            return jnp.where(heat < MOST_HEAT, heat, MOST_HEAT)
-
-        return jax.tree.map(leaf, momentum, scales)
+    @property
+    def _unit(self) -> Any:
+        """A unit rate over the mean square of its displacement."""
+        return (1 + self.kept_momentum) / (2 * self.temperature)
 
     def shrink(self, scales: Tree, factor) -> Tree:
         """Rates times `factor`."""

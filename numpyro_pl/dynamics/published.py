@@ -81,6 +81,10 @@ class PublishedDynamics(PseudoLangevinDynamics):
         """Nothing: a hot coordinate cannot be slowed."""
         return jnp.inf, 0.0
 
+    def evened(self, scales: Tree, ratio) -> Tree:
+        """The scales: only an estimate changes them."""
+        return scales
+
     def shrink(self, scales: Tree, factor) -> Tree:
         """The scales: only an estimate changes them."""
         return scales

@@ -124,6 +124,7 @@ def advance_block(
     few = control.concentrated(bulk, peak, target, sizes)
     changed = _control_after(run, block, state, kinetic, bad, few)
     limited = dynamics.limited(state.scales, state.noise_variance, phase.momentum)
+    limited = dynamics.evened(limited, changed.ratio)
     changed, scales = jax.tree.map(
         lambda new, old: jnp.where(warming & active, new, old),
         (changed, limited),
@@ -152,11 +153,20 @@ def _steps_taken(run: Run, block, chains: OneChain, state: LangevinState) -> Any
 def _control_after(
     run: Run, block, state: LangevinState, kinetic: jax.Array, bad, few
 ) -> control.Control:
-    """The control after a block of warmup; the heat of a few coordinates is theirs."""
+    """
+    The control after a block of warmup. The heat of a few coordinates is theirs: the
+    factor follows it only once the bound on their rates can do no more.
+    """
     target, plan = state.temperature, run.schedule
     is_hot = control.hot(kinetic, target, run.layout.sizes)
-    all_bad, all_hot = bad & ~few, is_hot & ~few
-    changed = control.after_block(state.control, all_bad, all_hot, plan.growth)
+    flew = bad & few
+    even = state.control.ratio <= control.LEAST_RATIO
+    changed = control.after_block(
+        control.with_ratio(state.control, flew, run.burning_in(block)),
+        bad & ~few,
+        jnp.where(few, flew & even, is_hot),
+        plan.growth,
+    )
     # The temperature of a longer block is known better.
     longer = state.settling.stretch.astype(kinetic.dtype)
     rate = longer * control.remainder_rate(run.layout.size, run.is_white)

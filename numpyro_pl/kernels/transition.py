@@ -186,7 +186,8 @@ def _adapt(run: Run, block, chains: OneChain, state: LangevinState) -> LangevinS
     change = _whitened if run.is_white else partial(_measured, block=block)
     change = change if run.schedule.interval is None else _estimated
     state = change(run, (key_adapt, key_noise), event, state=state)
-    state = state._replace(rng_key=rng_key)
+    scales = run.dynamics_of(state).evened(state.scales, state.control.ratio)
+    state = state._replace(scales=scales, rng_key=rng_key)
     return state._replace(
         momentum=fresh_momentum(run, state, state.momentum, key_momentum)
     )

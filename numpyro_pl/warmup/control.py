@@ -27,6 +27,7 @@ __all__ = [
     "remainder_rate",
     "runaway",
     "with_less_noise",
+    "with_ratio",
     "with_remainder",
 ]
 
@@ -38,8 +39,17 @@ SHRINK_HOT, SHRINK_BAD = 0.8, 0.35
 
 PEAK, PEAK_BY_SIZE = 50.0, 0.01
 """Squared momentum of one coordinate, relative to its mean in equilibrium, from which a
-chain in warmup must go back: one of 10^12 by chance. The second, times the number of
-coordinates, is added: one of a million may be hot without harm, and often one is."""
+chain in warmup must go back (one of 10^12 by chance), and after warmup at 20 times as
+much. The second, times the number of coordinates, is added: one of a million may be hot
+without harm, and often one is."""
+
+NO_RATIO, FIRST_RATIO, LEAST_RATIO = 1e30, 1e6, 10.0
+"""Bound on rates relative to those of their array: at the start, at most after a few
+coordinates were hot, and at least."""
+
+SHRINK_RATIO, GROW_RATIO = 0.3, 1.02
+"""What a block does to this bound if the chain went back since a few coordinates were
+hot, and else in the first half of the warmup."""
 
 TOO_HOT = 3.0
 """Configurational temperature, relative to the target's, above which a chain is not in
@@ -72,6 +82,8 @@ class Control(NamedTuple):
     - **reference** - a potential at which the chain was lately, in nats.
     - **descending** - whether the chain descends in the first part of warmup; a start
       that is not hot stays where it is.
+    - **ratio** - bound on the rate of a coordinate, relative to the harmonic mean of
+      its array.
     - **remainder** - share of the minibatch noise, in [0, 1], that friction from the
       examples does not balance and the thermostat leaves out.
     """
@@ -80,6 +92,7 @@ class Control(NamedTuple):
     bound: jax.Array
     reference: jax.Array
     descending: jax.Array
+    ratio: jax.Array
     remainder: jax.Array
 
 
@@ -98,6 +111,7 @@ def first_control(potential_energy: jax.Array, heat) -> Control:
         jnp.ones((), dtype),
         potential_energy,
         descending,
+        jnp.full((), NO_RATIO, dtype),
         jnp.zeros((), dtype),
     )
 
@@ -116,7 +130,8 @@ def runaway(
     :param warming: whether this is in warmup.
     """
     limit = jnp.where(warming, 3.0 + 40.0 / sizes, 100.0 + 100.0 / sizes)
-    flies = warming & (peak > (PEAK + PEAK_BY_SIZE * sizes) * temperature)
+    peak_limit = jnp.where(warming, 1.0, 20.0) * (PEAK + PEAK_BY_SIZE * sizes)
+    flies = peak > peak_limit * temperature
     return jnp.any(flies | (kinetic > limit * temperature))
 
 
@@ -164,6 +179,21 @@ def after_block(control: Control, bad, is_hot, growth: float = 1.0) -> Control:
     new = jnp.where(bad, SHRINK_BAD * factor, jnp.minimum(grown, bound))
     new, bound = (jnp.maximum(x, SMALLEST_FACTOR) for x in (new, bound))
     return control._replace(factor=new, bound=bound)
+
+
+def with_ratio(control: Control, flew, burning_in) -> Control:
+    """
+    The control with a bound on the spread of rates that follows single coordinates.
+    What the second half of the warmup has found too large is not tried again.
+
+    :param flew: whether the chain went back because a few of them were hot.
+    :param burning_in: whether this is the first half of the warmup.
+    """
+    ratio = control.ratio
+    shrunk = jnp.clip(SHRINK_RATIO * ratio, LEAST_RATIO, FIRST_RATIO)
+    grows = burning_in & (ratio < FIRST_RATIO)
+    grown = jnp.where(grows, GROW_RATIO * ratio, ratio)
+    return control._replace(ratio=jnp.where(flew, shrunk, grown))
 
 
 def with_less_noise(control: Control, ratio: float) -> Control:

@@ -25,7 +25,7 @@ from numpyro_pl.warmup.control import (
 
 def control(factor=0.5, bound=1.0, reference=0.0):
     values = (jnp.asarray(float(v)) for v in (factor, bound, reference))
-    return Control(*values, jnp.asarray(True), jnp.zeros(()))
+    return Control(*values, jnp.asarray(True), jnp.asarray(1e30), jnp.zeros(()))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,8 @@ def test_limits_leave_out_chance():
     assert bool(runaway(jnp.asarray(3.5), 1.0, 1.0, 10_000.0, True))
     assert not bool(runaway(jnp.asarray(3.5), 1.0, 1.0, 10_000.0, False))
     assert bool(runaway(jnp.asarray(1.0), 60.0, 1.0, 500.0, True))
-    assert not bool(runaway(jnp.asarray(1.0), 60.0, 1.0, 500.0, False))
+    assert not bool(runaway(jnp.asarray(1.0), 1090.0, 1.0, 500.0, False))
+    assert bool(runaway(jnp.asarray(1.0), 1110.0, 1.0, 500.0, False))
     assert not bool(runaway(jnp.asarray(1.0), 60.0, 1.0, 10_000.0, True))
 
 

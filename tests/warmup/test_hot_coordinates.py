@@ -89,11 +89,38 @@ def test_heat_by_coordinate(temperature):
     bulk, peak = dynamics.bulk_and_peak((momentum,), (rates,))
     counted = np.minimum(square, 25.0).mean() * temperature
     assert float(bulk) == pytest.approx(counted, rel=1e-4)
-    assert float(peak) == pytest.approx(2500.0 * temperature)
+    assert float(peak) == pytest.approx(1e4 * temperature)
     (new,) = dynamics.limited((rates,), (jnp.zeros_like(rates),), (momentum,))
     expected = np.ones(5000)
-    expected[7], expected[8] = 0.25, 0.01
+    expected[7], expected[8] = 0.25, 0.0025
     np.testing.assert_allclose(new / rates, expected, rtol=1e-4)
+
+
+def test_rates_within_a_ratio_of_their_array():
+    """Of 1 and three times 0.01 the harmonic mean is 4 / 301."""
+    dynamics = Partition([PseudoLangevinDynamics(0.1, 0.05, 1.0, 0.5)])
+    rates = {"a": jnp.asarray([1.0, 0.01, 0.01, 0.01]), "b": jnp.asarray([5.0, 5.0])}
+    (new,) = dynamics.evened((rates,), jnp.asarray(10.0))
+    np.testing.assert_allclose(new["a"], [40 / 301, 0.01, 0.01, 0.01], rtol=1e-5)
+    np.testing.assert_allclose(new["b"], 5.0, rtol=1e-6)
+    (same,) = dynamics.evened((rates,), jnp.asarray(control.NO_RATIO))
+    np.testing.assert_array_equal(same["a"], rates["a"])
+
+
+def test_the_ratio_follows_coordinates_that_fly():
+    """At the first one a million; then less each time, and more slowly back."""
+    now = control.first_control(jnp.zeros(()), jnp.ones(()))
+    assert float(control.with_ratio(now, False, True).ratio) == float(now.ratio)
+    ratios = []
+    for flew in (True, True, False, True):
+        now = control.with_ratio(now, jnp.asarray(flew), True)
+        ratios.append(float(now.ratio))
+    np.testing.assert_allclose(ratios, [1e6, 3e5, 3.06e5, 0.918e5], rtol=1e-5)
+    late = control.with_ratio(now, jnp.asarray(False), False)
+    assert float(late.ratio) == ratios[-1]
+    for _ in range(20):
+        now = control.with_ratio(now, jnp.asarray(True), True)
+    assert float(now.ratio) == control.LEAST_RATIO
 
 
 def test_heat_of_all_is_not_concentrated():
