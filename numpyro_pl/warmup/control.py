@@ -47,7 +47,7 @@ NO_RATIO, FIRST_RATIO, LEAST_RATIO = 1e30, 1e6, 10.0
 """Bound on rates relative to those of their array: at the start, at most after a few
 coordinates were hot, and at least."""
 
-SHRINK_RATIO, GROW_RATIO = 0.3, 1.02
+SHRINK_RATIO, GROW_RATIO = 0.5, 1.02
 """What a block does to this bound if the chain went back since a few coordinates were
 hot, and else in the first half of the warmup."""
 
