@@ -58,13 +58,15 @@ def slowed(rates: Tree, momentum: Tree, unit: Any) -> Tree:
 
 def evened(rates: Tree, ratio: Any) -> Tree:
     """
-    Rates that are at most `ratio` times the harmonic mean of their array.
+    Rates that are at most `ratio` times the harmonic mean of their array. Rates of zero
+    do not count.
 
     :param ratio: a number of at least 1.
     """
 
     def leaf(a):
         inverse = 1.0 / a
-        return 1.0 / jnp.maximum(inverse, jnp.mean(inverse) / as_in(ratio, a))
+        mean = jnp.mean(jnp.where(jnp.isfinite(inverse), inverse, 0.0))
+        return 1.0 / jnp.maximum(inverse, mean / as_in(ratio, a))
 
     return jax.tree.map(leaf, rates)

@@ -103,6 +103,8 @@ def test_rates_within_a_ratio_of_their_array():
     (new,) = dynamics.evened((rates,), jnp.asarray(10.0))
     np.testing.assert_allclose(new["a"], [40 / 301, 0.01, 0.01, 0.01], rtol=1e-5)
     np.testing.assert_allclose(new["b"], 5.0, rtol=1e-6)
+    (stopped,) = dynamics.evened((jnp.asarray([0.0, 1.0]),), jnp.asarray(10.0))
+    np.testing.assert_allclose(stopped, [0.0, 1.0], rtol=1e-6)
     (same,) = dynamics.evened((rates,), jnp.asarray(control.NO_RATIO))
     np.testing.assert_array_equal(same["a"], rates["a"])
 
