@@ -123,17 +123,13 @@ class PseudoLangevinDynamics(GroupDynamics):
         bound = required(self, "max_frequency")
         curvature_bound = (1 + self.kept_momentum) * bound**2 / 2
 
-        large = is_large(noise_variance)
-
         def rate(v, steepness):
             # One division: 1 / max(v / n, H / k) is also finite where v is 0.
             by_noise = v / as_in(noise_bound, v)
-            inverse = jnp.maximum(by_noise, steepness / curvature_bound)
-            if large:
-                inverse = jnp.maximum(inverse, jnp.mean(inverse) / LARGEST_RATIO)
-            return 1.0 / inverse
+            return 1.0 / jnp.maximum(by_noise, steepness / curvature_bound)
 
-        return jax.tree.map(rate, noise_variance, curvature)
+        rates = jax.tree.map(rate, noise_variance, curvature)
+        return evened(rates, LARGEST_RATIO) if is_large(rates) else rates
 
     def limited(self, scales: Tree, noise_variance: Tree, momentum: Tree) -> Tree:
         """
