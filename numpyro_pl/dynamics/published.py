@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.dynamics.protocol import required
+from numpyro_pl.dynamics.protocol import GroupDynamics, required
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
 from numpyro_pl.trees.arithmetic import Tree, as_in
 from numpyro_pl.trees.checks import check_integer, check_not_negative
@@ -73,17 +73,10 @@ class PublishedDynamics(PseudoLangevinDynamics):
             lambda v: as_in(allowed, v) / v, self.floored(noise_variance)
         )
 
-    def limited(self, scales: Tree, noise_variance: Tree, momentum: Tree) -> Tree:
-        """The scales: only an estimate changes them."""
-        return scales
-
-    def bulk_and_peak(self, momentum: Tree, scales: Tree):
-        """Nothing: a hot coordinate cannot be slowed."""
-        return jnp.inf, 0.0
-
-    def evened(self, scales: Tree, ratio) -> Tree:
-        """The scales: only an estimate changes them."""
-        return scales
+    # Only an estimate changes the rates.
+    limited = GroupDynamics.limited
+    bulk_and_peak = GroupDynamics.bulk_and_peak
+    evened = GroupDynamics.evened
 
     def shrink(self, scales: Tree, factor) -> Tree:
         """The scales: only an estimate changes them."""

@@ -159,12 +159,11 @@ def _control_after(
     """
     target, plan = state.temperature, run.schedule
     is_hot = control.hot(kinetic, target, run.layout.sizes)
-    flew = bad & few
     even = state.control.ratio <= control.LEAST_RATIO
     changed = control.after_block(
-        control.with_ratio(state.control, flew, run.burning_in(block)),
+        control.with_ratio(state.control, bad & few, run.burning_in(block)),
         bad & ~few,
-        jnp.where(few, flew & even, is_hot),
+        jnp.where(few, bad & even, is_hot),
         plan.growth,
     )
     # The temperature of a longer block is known better.

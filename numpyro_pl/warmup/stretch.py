@@ -58,9 +58,10 @@ def stretched(
     between = jnp.where(at_end, both, third)
     share = between / (between + within + 1e-30)
     longer = settling.stretch * count[0] * share / CORRELATED_DRAWS
+    # Where a potential was not finite, so is the share, and nothing changes.
     new = jnp.where(longer > 1, jnp.ceil(MARGIN * longer), 1.0)
     bound = jnp.where(at_end, most, min(most, WARMUP_STRETCH))
-    new = jnp.where(jnp.isfinite(new), jnp.minimum(new, bound), 1.0)
+    new = jnp.minimum(new, bound)
     now = (at_end | (draw == (3 * num_warmup) // 4 - 1)) & (count[0] >= FEWEST_DRAWS)
     stretch = jnp.where(now, new.astype(settling.stretch.dtype), settling.stretch)
     return settling._replace(stretch=stretch)

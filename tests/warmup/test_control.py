@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from numpyro_pl.warmup.control import (
+    NO_RATIO,
     Control,
     after_block,
     first_control,
@@ -25,7 +26,7 @@ from numpyro_pl.warmup.control import (
 
 def control(factor=0.5, bound=1.0, reference=0.0):
     values = (jnp.asarray(float(v)) for v in (factor, bound, reference))
-    return Control(*values, jnp.asarray(True), jnp.asarray(1e30), jnp.zeros(()))
+    return Control(*values, jnp.asarray(True), jnp.asarray(NO_RATIO), jnp.zeros(()))
 
 
 @pytest.mark.parametrize(

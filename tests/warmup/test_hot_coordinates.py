@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-A few coordinates whose steps are too long: they alone are slowed. Each check is also
-run with the guard switched off, and must fail there.
+A few coordinates whose steps are too long: they alone are slowed. Chains at a wall are
+also run with the guard switched off, and there all their steps are slow.
 """
 
 import math
