@@ -22,7 +22,8 @@ displacement is that of the step before: it must not depend on the same minibatc
 
 Of a minibatch with as many rows from each of several strata, only the spread within
 the strata is noise: :math:`\bar s` is then the mean over the rows of the same stratum,
-and B in the factor the number of those.
+and B in the factor the number of those. Plates beside each other draw their rows
+independently, so that their noise and their friction add.
 """
 
 from collections.abc import Callable
@@ -30,10 +31,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from numpyro_pl.trees.arithmetic import Tree, tree_dot
 
-__all__ = ["example_friction", "friction_share", "limited", "slowed_gradient"]
+__all__ = [
+    "Shares",
+    "example_friction",
+    "friction_share",
+    "limited",
+    "slowed_gradient",
+]
+
+Shares = tuple[tuple[int, int], ...]
+"""
+Where the rows of a minibatch come from: for each plate the number of its strata and
+that of the rows from each, in the order of the rows.
+"""
 
 
 def example_friction(
@@ -41,7 +55,7 @@ def example_friction(
     position: Tree,
     displacement: Tree,
     temperature: Any,
-    strata: int = 1,
+    shares: Shares | None = None,
 ) -> Tree:
     """
     The force above, in the units of a gradient.
@@ -51,11 +65,11 @@ def example_friction(
     :param position: the position.
     :param displacement: displacement of the step before, a tree like the position.
     :param temperature: temperature of the target, a scalar.
-    :param int strata: number of strata that the rows come from, one after the other.
+    :param Shares shares: where the rows come from; None: all from one plate.
     """
     values, pull_back = jax.vjp(losses, position)
     change = jax.jvp(losses, (position,), (displacement,))[1]
-    weights = _weights(change, temperature, strata)
+    weights = _weights(change, temperature, shares)
     return pull_back(weights.astype(values.dtype))[0]
 
 
@@ -64,7 +78,7 @@ def slowed_gradient(
     position: Tree,
     displacement: Tree,
     temperature: Any,
-    strata: int = 1,
+    shares: Shares | None = None,
 ) -> Tree:
     r"""
     The gradient on a minibatch plus the force above, in one reverse pass: both are the
@@ -77,20 +91,38 @@ def slowed_gradient(
     :param position: the position.
     :param displacement: displacement of the step before.
     :param temperature: temperature of the target, a scalar.
-    :param int strata: number of strata that the rows come from, one after the other.
+    :param Shares shares: where the rows come from; None: all from one plate.
     """
     (energy, losses), push = jax.linearize(parts, position)
-    weights = limited(_weights(push(displacement)[1], temperature, strata))
+    weights = _weights(push(displacement)[1], temperature, shares, limited)
     pull_back = jax.linear_transpose(push, position)
     return pull_back((jnp.ones_like(energy), weights.astype(losses.dtype)))[0]
 
 
-def _weights(change: jax.Array, temperature: Any, strata: int) -> jax.Array:
-    """Weights of the rows, from the change of the loss of each in the last step."""
-    num = change.shape[0] // strata
-    change = change.reshape(strata, num)
-    spread = (change - jnp.mean(change, 1, keepdims=True)).reshape(-1)
-    return spread * (0.5 * num / ((num - 1) * temperature))
+def _weights(
+    change: jax.Array,
+    temperature: Any,
+    shares: Shares | None,
+    bound: Callable[[jax.Array], jax.Array] = lambda weights: weights,
+) -> jax.Array:
+    """
+    Weights of the rows, from the change of the loss of each in the last step.
+
+    :param bound: function of the weights of one plate that bounds them.
+    """
+    shares = ((1, change.shape[0]),) if shares is None else shares
+    ends = np.cumsum([strata * num for strata, num in shares])[:-1]
+
+    def of_plate(change, num):
+        spread = change - jnp.mean(change, 1, keepdims=True)
+        return bound(spread.reshape(-1) * (0.5 * num / ((num - 1) * temperature)))
+
+    return jnp.concatenate(
+        [
+            of_plate(part.reshape(strata, num), num)
+            for part, (strata, num) in zip(jnp.split(change, ends), shares, strict=True)
+        ]
+    )
 
 
 def limited(weights: jax.Array) -> jax.Array:
@@ -107,7 +139,7 @@ def limited(weights: jax.Array) -> jax.Array:
     the displacement, and so do not bias the force; and their sum is 0, so that data and
     prior keep their own.
 
-    :param weights: weights to first order, shape (rows,).
+    :param weights: weights to first order of the rows of a plate, shape (rows,).
     """
     fourth = jnp.square(jnp.square(weights))
     # Infinite weights come before a divergence, which is found at the end of the block.

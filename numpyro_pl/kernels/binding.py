@@ -91,10 +91,10 @@ class Binding(NamedTuple):
     @property
     def has_friction(self) -> bool:
         """
-        Whether friction from the examples is possible: the model has one subsampled
-        plate.
+        Whether friction from the examples is possible: the model has subsampled plates,
+        and none of them inside another.
         """
-        return len(self.potential.plates) == 1
+        return bool(self.potential.plates) and not self.sites.crossed
 
     def _reading(self, data: Data) -> Callable | None:
         """What reads the rows of minibatches, if any are to be read."""
@@ -151,16 +151,16 @@ class Binding(NamedTuple):
         def mean_of_halves(groups, batch):
             return jax.tree.map(lambda a, b: 0.5 * (a + b), *halves(groups, batch))
 
-        several = len(plates) > 1
-        plate = next(iter(plates.values()))
+        # Plain steps use the odd row too, and their noise is smaller by a fraction; if
+        # there is none for all plates, every step is the mean of halves.
+        fractions = {plate.halved for plate in plates.values()}
+        always = self.sites.crossed or len(fractions) > 1
         minibatches = MinibatchGradient(
             potential.draw_indices,
-            mean_of_halves if several else grad,
+            mean_of_halves if always else grad,
             halves,
-            # With one plate the plain steps use the odd row too, and their noise is
-            # smaller by this fraction; with several, every step is the mean of halves.
-            1.0 if several else plate.halved,
-            several,
+            1.0 if always else fractions.pop(),
+            always,
             with_rows=self._reading(data),
         )
         if not self.has_friction:
@@ -211,8 +211,8 @@ def _with_friction(
     anchor: Anchor | None,
 ) -> MinibatchGradient:
     """Gradients that also know the friction from their examples."""
-    (plate,) = potential.plates.values()
-    strata = plate.strata
+    plates = sorted(potential.plates.items())
+    shares = tuple((plate.strata, plate.share) for _, plate in plates)
 
     def parts_on(batch):
         def energy_and_losses(groups):
@@ -228,10 +228,10 @@ def _with_friction(
         def losses(groups):
             return parts_on(batch)(groups)[1]
 
-        return example_friction(losses, groups, displacement, temperature, strata)
+        return example_friction(losses, groups, displacement, temperature, shares)
 
     def slowed(groups, batch, displacement, temperature):
         parts = parts_on(batch)
-        return slowed_gradient(parts, groups, displacement, temperature, strata)
+        return slowed_gradient(parts, groups, displacement, temperature, shares)
 
     return minibatches._replace(friction=friction, slowed=slowed)

@@ -3,6 +3,7 @@
 
 """The pseudo-Langevin kernel."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import FrameSettings
 
 __all__ = ["PseudoLangevin"]
+
+logger = logging.getLogger("numpyro_pl")
 
 DEFAULT_FRICTION = 0.01
 """Friction per step where the warmup does not set it."""
@@ -129,6 +132,11 @@ class PseudoLangevin(LangevinKernel):
     def _dynamics(self, binding, num_coordinates):
         dynamics = self.dynamics
         balanced = dynamics.uses_friction and binding.has_friction
+        if dynamics.uses_friction and binding.sites.crossed:
+            logger.info(
+                "Subsampled plates are inside each other: no friction from the "
+                "examples, the thermostat leaves out the diagonal of the noise."
+            )
         if dynamics.noise_fraction is None:
             fraction = BALANCED_NOISE if balanced else UNBALANCED_NOISE
             dynamics = replace(dynamics, noise_fraction=fraction)

@@ -99,9 +99,9 @@ class PseudoLangevinSettings(KernelSettings):
     Settings of the pseudo-Langevin kernel: those of :class:`KernelSettings`, and
 
     :param bool example_friction: whether friction from the examples balances the
-        minibatch noise, see :mod:`numpyro_pl.dynamics.friction`. It needs exactly one
-        subsampled plate. Where it is off, or there is none, the thermostat leaves out
-        the diagonal of the noise's covariance.
+        minibatch noise, see :mod:`numpyro_pl.dynamics.friction`. It needs subsampled
+        plates, none of them inside another. Where it is off or impossible, the
+        thermostat leaves out the diagonal of the noise's covariance.
     :param control_variate: what minibatch gradients are taken relative to
         (:mod:`numpyro_pl.model.control_variate`). None: nothing. `"mean"`: the mean of
         the chain's warmup draws. `"map"`: a MAP value of the model. A dict of

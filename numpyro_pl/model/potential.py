@@ -94,20 +94,23 @@ class MinibatchPotential:
     ) -> tuple[jax.Array, jax.Array]:
         """
         The potential on a minibatch, and the negative log likelihood of each of its
-        rows times `size / rows`: these sum to the data's part of the potential.
+        rows times `size / rows`: these sum to the data's part of the potential. With
+        several plates, none inside another, the rows of each in the order of their
+        names.
 
         :return: (scalar, array of shape (rows,)), in nats.
         """
-        ((plate, rows),) = indices.items()
-        rows = rows if isinstance(rows, Rows) else Rows(rows)
+        known = {n: r if isinstance(r, Rows) else Rows(r) for n, r in indices.items()}
+        dtype = jnp.result_type(*jax.tree.leaves(position))
+        ones = {n: jnp.ones(r.numbers.shape, dtype) for n, r in known.items()}
 
         def energy(weights):
-            weighed = {plate: rows._replace(weights=weights)}
+            weighed = {n: r._replace(weights=weights[n]) for n, r in known.items()}
             return self(position, weighed, args, kwargs)
 
         # The potential is linear in the weights.
-        dtype = jnp.result_type(*jax.tree.leaves(position))
-        return jax.value_and_grad(energy)(jnp.ones(rows.numbers.shape, dtype))
+        value, losses = jax.value_and_grad(energy)(ones)
+        return value, jnp.concatenate([losses[name] for name in sorted(losses)])
 
     def row_losses(self, position: Tree, indices: Indices, args, kwargs) -> jax.Array:
         """The second of :meth:`with_row_losses`."""

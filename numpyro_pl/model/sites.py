@@ -53,11 +53,13 @@ class ModelSites(NamedTuple):
     - **batch_dependent** - deterministic sites whose value depends on the minibatch.
     - **data_size** - number of data: the size of the largest plate around an observed
       site, 1 where there is none.
+    - **crossed** - whether an observed site is inside several subsampled plates.
     """
 
     latent: tuple[str, ...] | None = None
     batch_dependent: tuple[str, ...] = ()
     data_size: int = 1
+    crossed: bool = False
 
 
 def sites_of(trace: dict[str, dict]) -> dict[str, Site]:
@@ -199,7 +201,14 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
         if site.observed
         for name, size in site.plates.items()
     ]
-    return ModelSites(latent, tuple(flow.dependent), max(data_sizes, default=1))
+    crossed = any(
+        len(plates.keys() & site.plates.keys()) > 1
+        for site in sites.values()
+        if site.observed
+    )
+    return ModelSites(
+        latent, tuple(flow.dependent), max(data_sizes, default=1), crossed
+    )
 
 
 def _check_lengths(flow: IndexFlow, plates: PlateSizes) -> None:

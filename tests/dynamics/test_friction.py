@@ -64,6 +64,37 @@ def test_the_force_dissipates_the_noise(temperature):
     assert (np.abs(2 * forces.mean(0) - expected) > 20 * error).any()
 
 
+def test_plates_have_friction_of_their_own():
+    """
+    The force of two plates is the sum of that of each, with the friction alone and with
+    the gradient; a mean over all rows would be wrong by far.
+    """
+    position, u = {"w": jnp.array([0.3, -0.2, 0.1])}, {"w": jnp.array([0.1, -0.3, 0.2])}
+    rows = jnp.arange(BATCH), jnp.arange(BATCH, BATCH + 3)
+
+    def both(z):
+        return jnp.concatenate([losses(z, rows[0]), 5 + 4 * losses(z, rows[1])])
+
+    apart = [
+        example_friction(lambda z: losses(z, rows[0]), position, u, 1.0)["w"],
+        example_friction(lambda z: 4 * losses(z, rows[1]), position, u, 1.0)["w"],
+    ]
+    shares = ((1, BATCH), (1, 3))
+    force = example_friction(both, position, u, 1.0, shares)["w"]
+    np.testing.assert_allclose(force, apart[0] + apart[1], rtol=1e-5)
+    wrong = example_friction(both, position, u, 1.0)["w"]
+    assert float(jnp.max(jnp.abs(wrong / force - 1))) > 0.1
+
+    def with_potential(z):
+        return both(z).sum(), both(z)
+
+    small = {"w": 1e-3 * u["w"]}
+    gradient = jax.grad(lambda z: both(z).sum())(position)["w"]
+    slower = slowed_gradient(with_potential, position, small, 1.0, shares)["w"]
+    # What is left of the gradient's seven digits.
+    np.testing.assert_allclose(slower - gradient, 1e-3 * force, rtol=2e-2)
+
+
 @pytest.mark.parametrize("strength", [1e-3, 1.0, 1e3, 1e6])
 def test_it_takes_energy_out_whatever_its_strength(strength):
     """In thermal units, and as much as the first order times the share squared."""

@@ -9,6 +9,8 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
+from numpyro_pl import PseudoLangevin
+from numpyro_pl.kernels.binding import bind_model
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import MinibatchPotential
 
@@ -72,3 +74,42 @@ def test_row_losses(model):
     # With the prior they are the potential of the minibatch.
     whole = potential(position, INDICES, (Y,), {})
     np.testing.assert_allclose(losses.sum() + normal(W, 0.0), whole, rtol=1e-5)
+
+
+def beside(y):
+    """Two subsampled plates, the names in the other order."""
+    w = numpyro.sample("w", dist.Normal(0, 1))
+    with numpyro.plate("second", ROWS, subsample_size=BATCH) as rows:
+        numpyro.sample("y", dist.Normal(w, 1.0), obs=y[rows])
+    with numpyro.plate("first", ROWS // 2, subsample_size=2) as rows:
+        numpyro.sample("z", dist.Normal(2 * w, 3.0), obs=y[: ROWS // 2][rows])
+
+
+def test_row_losses_of_plates_beside_each_other():
+    """One after the other by name, each with its own factor."""
+    potential = MinibatchPotential(beside, PlateSizes.of(beside, Y))
+    indices = {"second": INDICES["data"], "first": jnp.array([5, 1])}
+    losses = potential.row_losses({"w": jnp.asarray(W)}, indices, (Y,), {})
+    first = ROWS / 2 / 2 * normal(np.asarray(Y, float)[[5, 1]], 2 * W, 3.0)
+    expected = np.concatenate([first, SCALE * normal(y, W)])
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def inside(y):
+    w = numpyro.sample("w", dist.Normal(0, 1))
+    with numpyro.plate("rows", ROWS, subsample_size=BATCH, dim=-1) as rows:
+        with numpyro.plate("columns", 8, subsample_size=2, dim=-2) as columns:
+            obs = y[rows] + jnp.arange(8.0)[columns][:, None]
+            numpyro.sample("y", dist.Normal(w, 1.0), obs=obs)
+
+
+@pytest.mark.parametrize(
+    ("model", "possible"), [(one_site, True), (beside, True), (inside, False)]
+)
+def test_plates_inside_each_other_have_no_friction(model, possible, caplog):
+    """Their noise is not a sum over the rows of each; the log says so."""
+    binding = bind_model(model, ((Y,), {}))
+    assert binding.has_friction is possible
+    with caplog.at_level("INFO", "numpyro_pl"):
+        PseudoLangevin(model)._dynamics(binding, 1)
+    assert ("no friction from the examples" in caplog.text) is not possible

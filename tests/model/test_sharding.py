@@ -248,7 +248,9 @@ def test_friction_balances_the_noise_within_strata():
 
     def force(g):
         losses = lambda x: scale * g @ x  # noqa: E731
-        return example_friction(losses, jnp.zeros(2), u, temperature, strata)
+        return example_friction(
+            losses, jnp.zeros(2), u, temperature, ((strata, share),)
+        )
 
     found = np.asarray(jax.vmap(force)(jnp.asarray(rows, jnp.float32)))
     error = found.std(0) / len(found) ** 0.5

@@ -10,6 +10,8 @@ of the posterior, which are exactly T.
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 from jax import random
 from numpyro.infer import MCMC
@@ -30,14 +32,26 @@ pytestmark = pytest.mark.statistical
 CHAINS = 64
 
 
-def eigenvector_temperatures(noise_fraction, friction, temperature=1.0):
+def in_two_plates(x, y):
+    """`linear_model` with its rows in two plates of different size and batch."""
+    w = numpyro.sample("w", dist.Normal(0, 1).expand([x.shape[1]]).to_event(1))
+    for name, rows, batch in (("a", slice(0, 8000), 120), ("b", slice(8000, None), 40)):
+        x_part, y_part = x[rows], y[rows]
+        with numpyro.plate(name, x_part.shape[0], subsample_size=batch) as ind:
+            mean = x_part[ind] @ w
+            numpyro.sample(f"y_{name}", dist.Normal(mean, 1.0), obs=y_part[ind])
+
+
+def eigenvector_temperatures(
+    noise_fraction, friction, temperature=1.0, model=linear_model
+):
     """
     Temperatures along the eigenvectors of the posterior relative to the target, and
     their standard errors from independent chains.
     """
     data = datasets.linear_regression(0, 10_000, 5, correlation=0.9)
     kernel = PseudoLangevin(
-        linear_model,
+        model,
         noise_fraction=noise_fraction,
         temperature=temperature,
         num_steps=100,
@@ -72,6 +86,13 @@ def test_every_direction_has_the_target_temperature(noise_fraction, temperature)
     of 1; five directions of four cases: a false alarm in a hundred runs of each.
     """
     mean, error = eigenvector_temperatures(noise_fraction, True, temperature)
+    assert (error < 0.06).all()
+    np.testing.assert_array_less(np.abs(mean - 1), 3.5 * error + 0.03)
+
+
+def test_plates_beside_each_other():
+    """Each has friction of its own, within the same limits."""
+    mean, error = eigenvector_temperatures(0.5, True, model=in_two_plates)
     assert (error < 0.06).all()
     np.testing.assert_array_less(np.abs(mean - 1), 3.5 * error + 0.03)
 
