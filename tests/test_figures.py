@@ -147,13 +147,14 @@ def test_a_changed_record_is_seen(figures, monkeypatch):
     assert figures.main(["--check"]) == 1
 
 
-def test_the_picture_of_the_readme_was_drawn_from_the_record(figures, tmp_path):
+def test_pictures_were_drawn_from_the_record(figures, tmp_path):
     record = copy.deepcopy(figures.record.load())
-    assert figures.pictures.is_current(record)
+    assert figures.pictures.stale(record) == []
     record["tall"]["figures"]["32735"]["NUTS"]["seconds"]["sampling"] *= 2
-    assert not figures.pictures.is_current(record)
-    figures.pictures.draw(record, tmp_path / "tall.svg")
-    assert figures.pictures.is_current(record, tmp_path / "tall.svg")
+    assert figures.pictures.stale(record) == ["tall"]
+    for name in figures.pictures.PICTURES:
+        figures.pictures.draw(name, record, tmp_path)
+    assert figures.pictures.stale(record, tmp_path) == []
 
 
 def test_getting_started_runs_the_example_of_the_readme(figures):

@@ -41,16 +41,16 @@ def check() -> int:
             "with tests/benchmarks/figures.py and texts in documented/texts.py; "
             "`figures.py --render` writes the pages anew."
         )
-    old_picture = not pictures.is_current(figures)
-    if old_picture:
-        print("docs/tall.svg was drawn from other figures: `figures.py --render`.")
-    return int(bool(differing) or old_picture)
+    old_pictures = pictures.stale(figures)
+    for name in old_pictures:
+        print(f"docs/{name}.svg was drawn from other figures: `figures.py --render`.")
+    return int(bool(differing or old_pictures))
 
 
 def render(figures: record.Record) -> list[Path]:
-    """Write pages and picture, and return the pages that changed."""
-    if not pictures.is_current(figures):
-        pictures.draw(figures)
+    """Write pages and pictures, and return the pages that changed."""
+    for name in pictures.stale(figures):
+        pictures.draw(name, figures)
     return places.fill_all(figures)
 
 

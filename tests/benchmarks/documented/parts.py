@@ -131,6 +131,14 @@ def _reference(nuts, one: Figures) -> Figures:
     }
 
 
+def measure_noise_fractions(effort: Effort) -> Figures:
+    """Bias and mixing against the noise fraction, with friction and without."""
+    import bench_noise_fraction
+
+    fractions = (0.05, 0.5) if effort.quick else bench_noise_fraction.FRACTIONS
+    return bench_noise_fraction.measure(effort.nuts(), effort.quick, fractions)
+
+
 MIXED = '{"?1": AdaptiveLangevin(), "*": PseudoLangevinDynamics()}'
 LARGE_STEP = 0.5
 
@@ -278,6 +286,7 @@ PARTS: dict[str, Callable[[Effort], Figures]] = {
     "linear": measure_linear,
     "tall": measure_tall,
     "digits": measure_digits,
+    "noise_fractions": measure_noise_fractions,
     "partitioned": measure_partitioned,
     "spirals": measure_spirals,
     "warm_start": measure_warm_start,

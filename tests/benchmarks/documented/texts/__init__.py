@@ -10,7 +10,15 @@ needs. It is written in Markdown and in reStructuredText alike.
 
 from documented.markup import Markup
 from documented.record import Record
-from documented.texts import digits, small, speed, spirals, tall, warm_start
+from documented.texts import (
+    digits,
+    noise_fractions,
+    small,
+    speed,
+    spirals,
+    tall,
+    warm_start,
+)
 from documented.texts.common import Text, source
 
 __all__ = ["TEXTS", "rendered"]
@@ -21,6 +29,7 @@ TEXTS: dict[str, Text] = {
     **small.TEXTS,
     **tall.TEXTS,
     **digits.TEXTS,
+    **noise_fractions.TEXTS,
     **spirals.TEXTS,
     **warm_start.TEXTS,
     **speed.TEXTS,

@@ -52,7 +52,8 @@ def source(part: dict[str, Any]) -> str:
     others = [f"{name} {number}" for name, number in sorted(versions.items())]
     machine = part["machine"]
     device = machine["device"]
-    where = f"{machine['cores']} cores ({machine['processor']})"
+    cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+    where = f"{cores} ({machine['processor']})"
     where += "" if device == "cpu" else f", device {device}"
     return (
         f"Measured with numpyro_pl {own}, {', '.join(others)} and Python {python} on "

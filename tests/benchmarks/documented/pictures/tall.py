@@ -1,32 +1,23 @@
 # Copyright The numpyro_pl authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""
-Pictures of the record, `docs/tall.svg`: README shows it. The figures that it was drawn
-from stand in the file, so that checking it needs no Matplotlib of the same version.
-"""
+"""Effective draws per second against rows of data, as in README."""
 
-import json
-import re
-from pathlib import Path
-
-from documented.record import ROOT, Record
-
-PATH = ROOT / "docs" / "tall.svg"
 NAMES = {"NUTS": "NUTS", "PseudoLangevin": "PseudoLangevin, minibatches"}
 STYLES = {
     "sampling": ("-", "while sampling"),
     "all": ("--", "with compilation\nand warmup"),
 }
 
+Rates = dict[str, dict[str, list[tuple[int, float]]]]
 
-def rates(record: Record) -> dict[str, dict[str, list[tuple[int, float]]]]:
+
+def rates(figures) -> Rates:
     """
     Effective draws a second of the worst coefficient by number of rows, for each
     sampler: of the time of sampling alone, and with compilation and warmup.
     """
-    found: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    figures = record["tall"]["figures"]
+    found: Rates = {}
     for rows in sorted(figures, key=int):
         for name, one in figures[rows].items():
             seconds, worst = one["seconds"], one["ess"][0]
@@ -36,43 +27,31 @@ def rates(record: Record) -> dict[str, dict[str, list[tuple[int, float]]]]:
     return found
 
 
-def is_current(record: Record, path: Path = PATH) -> bool:
-    """Whether the picture was drawn from this record."""
-    return path.exists() and f"<dc:description>{_stamp(record)}<" in path.read_text()
-
-
-def draw(record: Record, path: Path = PATH) -> None:
-    """Draw effective draws a second against rows, for both samplers."""
+def draw(found: Rates):
+    """Effective draws a second against rows, for both samplers."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
     from numpyro_pl.plots.axes import COLORS
 
-    found = rates(record)
-    look = {"svg.hashsalt": "numpyro_pl", "font.size": 12, "axes.linewidth": 0.8}
-    with mpl.rc_context(look):
-        fig, ax = plt.subplots(figsize=(6.2, 4.2), layout="constrained")
-        for color, marker, name in zip(COLORS, "so", NAMES, strict=False):
-            _lines(ax, found[name], color, marker)
-            at, high = found[name]["sampling"][0]
-            ax.text(at, 1.4 * high, NAMES[name], color=color, weight="bold")
-        _gap(ax, found)
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.set_xlim(2.2e4, 6e7)
-        ax.set_ylim(3, 8e3)
-        plain = mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}")
-        ax.xaxis.set_major_formatter(plain)
-        ax.yaxis.set_major_formatter(plain)
-        ax.set_xlabel("rows of data")
-        ax.set_ylabel("effective draws per second")
-        ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
-        metadata = {"Date": None, "Creator": None, "Description": _stamp(record)}
-        fig.savefig(path, metadata=metadata)
-        plt.close(fig)
-    # Matplotlib leaves blanks at the ends of lines, which git points at.
-    path.write_text(re.sub(r"[ \t]+$", "", path.read_text(), flags=re.MULTILINE))
+    fig, ax = plt.subplots(figsize=(6.2, 4.2), layout="constrained")
+    for color, marker, name in zip(COLORS, "so", NAMES, strict=False):
+        _lines(ax, found[name], color, marker)
+        at, high = found[name]["sampling"][0]
+        ax.text(at, 1.4 * high, NAMES[name], color=color, weight="bold")
+    _gap(ax, found)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(2.2e4, 6e7)
+    ax.set_ylim(3, 8e3)
+    plain = mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}")
+    ax.xaxis.set_major_formatter(plain)
+    ax.yaxis.set_major_formatter(plain)
+    ax.set_xlabel("rows of data")
+    ax.set_ylabel("effective draws per second")
+    ax.grid(alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    return fig
 
 
 def _lines(ax, one, color: str, marker: str) -> None:
@@ -114,8 +93,3 @@ def _gap(ax, found) -> None:
         textcoords="offset points",
         color="0.25",
     )
-
-
-def _stamp(record: Record) -> str:
-    """The figures in the picture, as text."""
-    return json.dumps(rates(record)).replace('"', "")
