@@ -129,6 +129,30 @@ def test_values_are_those_of_the_same_rows_in_one_place(rows, kind):
     )
 
 
+@pytest.mark.devices
+def test_losses_of_rows_beside_a_plate_that_is_not_split(rows):
+    """Each plate's own, as in one place."""
+
+    def beside(x, y, z):
+        v = numpyro.sample("v", dist.Normal(0, 1))
+        model(x, y)
+        with numpyro.plate("also", 12, subsample_size=4) as ind:
+            numpyro.sample("z", dist.Normal(v, 1.0), obs=z[ind])
+
+    z = jnp.arange(12.0)
+    plain = MinibatchPotential(beside, PlateSizes.of(beside, *rows, z))
+    split = (*placed(*rows), z)
+    potential = potential_of(*split, of=beside)
+    batches = potential.draw_indices(jax.random.key(1), 1)
+    batch = {name: index[0] for name, index in batches.items()}
+    position = {**Z, "v": jnp.asarray(0.3)}
+    found = jax.jit(lambda *d: potential.row_losses(position, batch, d, {}))(*split)
+    expected = plain.row_losses(position, batch, (*rows, z), {})
+    assert found.shape == (4 + B,)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-3)
+    assert float(jnp.max(jnp.abs(expected[:4]))) > 1
+
+
 def collected_rows(text):
     """Sizes of the leading axes of what a compiled program gathers from devices."""
     shapes = re.findall(r"(\w+\[[\d,]*\])\S* all-(?:gather|to-all)(?:-start)?\(", text)
