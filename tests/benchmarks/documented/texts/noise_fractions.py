@@ -8,10 +8,10 @@ from documented.texts.common import Text, shown
 COLUMNS = [
     # label, figure, format
     ("reached", "noise_fraction", ".3f"),
-    ("temperature", "temperature", ".3f"),
+    ("T", "temperature", ".3f"),
     ("potential, sd from NUTS", "off", "+.2f"),
-    ("ratio of sd", "sd_ratio", ".2f"),
-    ("ESS of the potential", "ess", ".0f"),
+    ("its sd ratio", "sd_ratio", ".2f"),
+    ("its ESS", "ess", ".0f"),
     ("total variation", "total_variation", ".4f"),
     ("of one chain", "total_variation_chain", ".4f"),
 ]
@@ -20,7 +20,7 @@ FRICTIONS = {"with": "yes", "without": "no"}
 
 def noise_fractions_table(markup, figures):
     """Every noise fraction, with friction from the examples and without."""
-    head = ["asked for", "friction", *(label for label, _, _ in COLUMNS)]
+    head = ["asked", "friction", *(label for label, _, _ in COLUMNS)]
     body = [
         [
             f"{float(fraction):g}",
