@@ -15,12 +15,10 @@ from documented.record import ROOT, Record
 __all__ = ["PICTURES", "draw", "stale"]
 
 PICTURES = {
-    "tall": Picture("tall", tall.rates, tall.draw),
-    "noise_fractions": Picture(
-        "noise_fractions", noise_fractions.curves, noise_fractions.draw
-    ),
+    "tall": Picture(tall.rates, tall.draw),
+    "noise_fractions": Picture(noise_fractions.curves, noise_fractions.draw),
 }
-"""By the name of their file in `docs`, without its suffix."""
+"""By the part of the record that they show, which is also the name of their file."""
 
 
 def stale(record: Record, directory: Path = ROOT / "docs") -> list[str]:
@@ -28,10 +26,11 @@ def stale(record: Record, directory: Path = ROOT / "docs") -> list[str]:
     return [
         name
         for name, one in PICTURES.items()
-        if one.part in record and not is_current(one, record, directory / f"{name}.svg")
+        if name in record
+        and not is_current(one, record[name]["figures"], directory / f"{name}.svg")
     ]
 
 
 def draw(name: str, record: Record, directory: Path = ROOT / "docs") -> None:
     """Draw a picture of the record into a directory."""
-    save(PICTURES[name], record, directory / f"{name}.svg")
+    save(PICTURES[name], record[name]["figures"], directory / f"{name}.svg")

@@ -9,46 +9,43 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from documented.record import Record
+Figures = dict[str, Any]
 
 
 class Picture(NamedTuple):
     """
-    A picture of the record.
+    A picture of a part of the record.
 
-    - **part** - of the record, whose figures it shows.
-    - **values** - function of these figures: the numbers in the picture.
+    - **values** - function of the part's figures: the numbers in the picture.
     - **draw** - function that makes a Matplotlib figure of the numbers.
     """
 
-    part: str
-    values: Callable[[dict[str, Any]], Any]
+    values: Callable[[Figures], Any]
     draw: Callable[[Any], Any]
 
 
-def is_current(picture: Picture, record: Record, path: Path) -> bool:
-    """Whether a file was drawn from this record."""
-    stamp = _stamp(picture, record)
+def is_current(picture: Picture, figures: Figures, path: Path) -> bool:
+    """Whether a file was drawn from these figures."""
+    stamp = _stamp(picture.values(figures))
     return path.exists() and f"<dc:description>{stamp}<" in path.read_text()
 
 
-def save(picture: Picture, record: Record, path: Path) -> None:
+def save(picture: Picture, figures: Figures, path: Path) -> None:
     """Draw a picture into a file."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
+    values = picture.values(figures)
     look = {"svg.hashsalt": "numpyro_pl", "font.size": 12, "axes.linewidth": 0.8}
     with mpl.rc_context(look):
-        figure = picture.draw(picture.values(record[picture.part]["figures"]))
-        description = _stamp(picture, record)
-        metadata = {"Date": None, "Creator": None, "Description": description}
+        figure = picture.draw(values)
+        metadata = {"Date": None, "Creator": None, "Description": _stamp(values)}
         figure.savefig(path, metadata=metadata)
         plt.close(figure)
     # Matplotlib leaves blanks at the ends of lines, which git points at.
     path.write_text(re.sub(r"[ \t]+$", "", path.read_text(), flags=re.MULTILINE))
 
 
-def _stamp(picture: Picture, record: Record) -> str:
-    """The figures in the picture, as text."""
-    values = picture.values(record[picture.part]["figures"])
+def _stamp(values: Any) -> str:
+    """The numbers in the picture, as text."""
     return json.dumps(values).replace('"', "")

@@ -3,6 +3,8 @@
 
 """Bias, mixing and error of the predictions against the noise fraction."""
 
+from documented.texts.common import by_number
+
 PANELS = {
     "off": "mean potential,\nsd from NUTS",
     "ess": "effective draws of\nthe potential",
@@ -17,7 +19,7 @@ def curves(figures) -> Curves:
     """For each friction the noise fractions, and the figures of every panel at them."""
     found = {}
     for friction in NAMES:
-        rows = sorted(figures[friction].items(), key=lambda row: float(row[0]))
+        rows = by_number(figures[friction])
         found[friction] = {"fraction": [float(fraction) for fraction, _ in rows]} | {
             name: [one[name] for _, one in rows] for name in PANELS
         }

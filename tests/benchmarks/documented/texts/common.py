@@ -3,7 +3,7 @@
 
 """What all texts are made of."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 MINUS = "-"
@@ -38,6 +38,11 @@ def listed(words: Iterable[str]) -> str:
     """Words in a row: a, b and c."""
     *some, last = words
     return f"{', '.join(some)} and {last}" if some else last
+
+
+def by_number(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Pairs of a number, as the record has it, and its figures, in order."""
+    return sorted(figures.items(), key=lambda pair: float(pair[0]))
 
 
 def each(values: Iterable[float], spec: str) -> str:

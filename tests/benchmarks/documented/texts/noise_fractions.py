@@ -3,7 +3,7 @@
 
 """Bias and mixing against the noise fraction."""
 
-from documented.texts.common import Text, shown
+from documented.texts.common import Text, by_number, shown
 
 COLUMNS = [
     # label, figure, format
@@ -28,9 +28,7 @@ def noise_fractions_table(markup, figures):
             *(shown(one[name], spec) for _, name, spec in COLUMNS),
         ]
         for friction, said in FRICTIONS.items()
-        for fraction, one in sorted(
-            figures[friction].items(), key=lambda row: float(row[0])
-        )
+        for fraction, one in by_number(figures[friction])
     ]
     return markup.table(head, body)
 
