@@ -59,7 +59,13 @@ def measure(nuts, quick: bool = False, fractions=FRACTIONS) -> dict[str, Any]:
 
 def _figures(fraction: float, friction: Any, nuts, quick: bool) -> dict[str, float]:
     """One run of four chains against NUTS."""
-    kernel = partial(PseudoLangevin, noise_fraction=fraction, example_friction=friction)
+    kernel = partial(
+        PseudoLangevin,
+        noise_fraction=fraction,
+        example_friction=friction,
+        # Else the warmup makes draws longer where chains mix slowly.
+        num_steps=STEPS,
+    )
     one = bnn_digits.measure(bnn_digits.sample_langevin(0, quick, kernel), nuts)
     return {name: one[long] for long, name in KEPT.items()}
 
