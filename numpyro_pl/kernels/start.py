@@ -84,10 +84,15 @@ def prepared(
     """
     potential, warming = run.binding.potential, run.schedule.num_warmup > 0
     temperature = jnp.max(jnp.asarray(run.dynamics.temperature))
+
+    def value_and_grad(z):
+        return potential.full_value_and_grad(z, *run.data)
+
     if warming:
-        key_rows = fold_in(rng_key, 2)
-        z = nearer_start(partial(run.potential_at_start, key_rows), z, temperature)
-    energy, slope = potential.full_value_and_grad(z, *run.data)
+        cheap = partial(run.potential_at_start, fold_in(rng_key, 2))
+        z, energy, slope = nearer_start(cheap, value_and_grad, z, temperature)
+    else:
+        energy, slope = value_and_grad(z)
     heat = heat_at_start(
         fold_in(rng_key, 1),
         run.gradient(),

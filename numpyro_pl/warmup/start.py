@@ -23,7 +23,12 @@ PROBES = 16
 """Random probes of the trace of the Hessian."""
 
 
-def nearer_start(potential: Callable[[Tree], jax.Array], z: Tree, temperature) -> Tree:
+def nearer_start(
+    potential: Callable[[Tree], jax.Array],
+    value_and_grad: Callable[[Tree], tuple[jax.Array, Tree]],
+    z: Tree,
+    temperature,
+) -> tuple[Tree, jax.Array, Tree]:
     """
     The start, or its half, quarter, and so on, where the free energy
     `U(s z) - n T log s` of these scales `s` is lowest, with n the number of
@@ -33,9 +38,14 @@ def nearer_start(potential: Callable[[Tree], jax.Array], z: Tree, temperature) -
     Networks need this. At a start from `init_to_uniform` all units of a layer may be
     saturated or dead, and the potential infinite; no gradient leads away from there.
 
-    :param potential: potential of a position on the full data, in nats.
+    A scale at which the gradient is not finite is not taken, although the potential
+    may be: `sqrt(exp(-x))` has no derivative where the exponential underflows.
+
+    :param potential: potential of a position, in nats.
+    :param value_and_grad: potential of a position on the full data, and its gradient.
     :param z: the start.
     :param temperature: temperature of the target.
+    :return: (the start, its potential on the full data, the gradient there).
     """
     shares = 0.5 ** jnp.arange(float(HALVINGS))
     size = size_of(z)
@@ -48,9 +58,21 @@ def nearer_start(potential: Callable[[Tree], jax.Array], z: Tree, temperature) -
 
     energies = lax.map(free_energy, shares)
     energies = jnp.where(jnp.isfinite(energies), energies, jnp.inf)
-    best = jnp.argmin(energies)
-    better = energies[best] < energies[0] - size * temperature
-    return times(jnp.where(better, shares[best], 1.0))
+    limit = energies[0] - size * temperature
+
+    def attempt(state):
+        energies = state[0]
+        best = jnp.argmin(energies)
+        chosen = jnp.where(energies[best] < limit, best, 0)
+        energy, slope = value_and_grad(times(shares[chosen]))
+        done = (chosen == 0) | jnp.isfinite(squared_norm(slope))
+        return energies.at[chosen].set(jnp.inf), shares[chosen], energy, slope, done
+
+    first = jax.eval_shape(attempt, (energies,))
+    first = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+    found = lax.while_loop(lambda s: ~s[-1], attempt, (energies, *first[1:]))
+    _, share, energy, slope, _ = found
+    return times(share), energy, slope
 
 
 def heat_at_start(

@@ -200,3 +200,22 @@ def test_lookup_of_group_effects_is_no_error():
             numpyro.sample("y", dist.Normal(effect[group[ind]], 1.0), obs=y[ind])
 
     run_plain(model, jnp.arange(600) % 5, jnp.zeros(600))
+
+
+def spectral_process(basis, y):
+    """A Gaussian process whose spectral densities underflow from a length of 0.36."""
+    frequency = jnp.arange(1.0, 31.0) * 1.2
+    length = numpyro.sample("length", dist.LogNormal(0.0, 1.0))
+    z = numpyro.sample("z", dist.Normal(0, 1).expand([30]).to_event(1))
+    scales = jnp.sqrt(length * jnp.exp(-0.5 * (length * frequency) ** 2))
+    with numpyro.plate("data", len(y), subsample_size=50):
+        rows, yb = numpyro.subsample(basis, 1), numpyro.subsample(y, 0)
+        numpyro.sample("y", dist.Normal(rows @ (scales * z), 0.3), obs=yb)
+
+
+def test_a_start_is_not_moved_to_where_there_is_no_gradient():
+    """The potential at zero is finite and far lower, but the gradient is NaN there."""
+    basis = jnp.sin(jnp.linspace(0.1, 2.5, 500)[:, None] * jnp.arange(1.0, 31.0) * 1.2)
+    y = 0.1 * jnp.sin(jnp.linspace(0.0, 9.0, 500))
+    start = {"length": jnp.array(-1.5), "z": jnp.full(30, 4.0)}
+    run(spectral_process, basis, y, init_params=start)
