@@ -58,6 +58,11 @@ COMPETITORS = {
         "hmc",
         products(num_warmup=[50], trajectory_length=[1.0, 0.3, 3.0]),
     ),
+    "HMCECS": Competitor(
+        "samplers_numpyro",
+        "hmcecs",
+        products(num_warmup=[50], max_tree_depth=[7], num_blocks=[1, 10]),
+    ),
     "BlackJAX SGLD": Competitor(
         "samplers_blackjax",
         "sgld",

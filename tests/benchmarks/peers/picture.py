@@ -53,7 +53,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
         linewidth=1,
         label="error of the reference",
     )
-    ax.set(xscale="log", yscale="log", xlabel="seconds, compilation and tuning included")
+    ax.set(
+        xscale="log", yscale="log", xlabel="seconds, compilation and tuning included"
+    )
     ax.set_ylabel("error of predictions (mean total variation)")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig(path)

@@ -33,7 +33,10 @@ def nuts(key, tune: int, low_rank: bool = False) -> Iterator[Chunk]:
     data = problem.data()
     starts = problem.starts(key, CHAINS)
     flat, unravel = ravel_pytree({site: values[0] for site, values in starts.items()})
-    first = [ravel_pytree(jax.tree.map(lambda w, i=i: w[i], starts))[0] for i in range(CHAINS)]
+    first = [
+        ravel_pytree(jax.tree.map(lambda w, i=i: w[i], starts))[0]
+        for i in range(CHAINS)
+    ]
     next_first = itertools.cycle(np.asarray(first, float)).__next__
     gradient = jax.jit(
         jax.value_and_grad(
