@@ -51,7 +51,10 @@ def in_a_process(*arguments: str, limit: float | None = None) -> str:
         )
     except subprocess.TimeoutExpired:
         return "took too long"
-    return "" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+    if done.returncode == 0:
+        return ""
+    told = [line for line in done.stderr.splitlines() if "Error" in line]
+    return told[-1] if told else done.stderr[-200:]
 
 
 def raced(name: str, setting: dict, seed: int, limit: float, file: Path) -> str:
@@ -111,7 +114,8 @@ def progress(name: str, run: dict[str, Any], seconds: list[float]) -> str:
         told.append(f"{error} at {most:g} s,")
     if run["points"]:
         told.append(
-            f"first draw {run['first_draw']:.1f} s, compiling {run['compiling']:.1f} s, "
+            f"first draw {run['first_draw']:.1f} s, "
+            f"compiling {run['compiling']:.1f} s, "
             f"{run['points'][-1]['passes']:.0f} passes, recording "
             f"{run['recording']:.1f} s, {run['cores']:.1f} cores"
         )

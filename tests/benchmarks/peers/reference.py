@@ -27,7 +27,7 @@ class Reference(NamedTuple):
       :class:`problem.Sums`, of shape (site,).
     - **noise** - error of `probs`, estimated from the total variation between halves of
       the chains.
-    - **squares_noise** - error of `squares` in sd, averaged over sites, from halves too.
+    - **squares_noise** - error of `squares` in sd, mean over sites, from halves too.
     - **chain_variation** - mean total variation between single chains.
     - **seconds** - that it took.
     """

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import blackjax
 import jax
-from bnn_digits import BATCH, CHAINS
 from blackjax.sgmcmc.gradients import grad_estimator
+from bnn_digits import BATCH, CHAINS
 from jax import lax, random
 
 from . import problem
