@@ -5,6 +5,7 @@
 
 import itertools
 import queue
+from collections import defaultdict
 from collections.abc import Iterator
 
 import jax
@@ -45,6 +46,7 @@ def nuts(key, tune: int, low_rank: bool = False) -> Iterator[Chunk]:
     )
     jax.block_until_ready(gradient(flat))
     evaluations, made = itertools.count(), queue.SimpleQueue()
+    threads = itertools.count()
 
     def log_density(weights):
         next(evaluations)
@@ -52,6 +54,9 @@ def nuts(key, tune: int, low_rank: bool = False) -> Iterator[Chunk]:
         return float(value), np.asarray(slope, float)
 
     def expander(seed1, seed2, chain):
+        # Nutpie says that every chain is number 0; each has a function of its own.
+        chain = next(threads)
+
         def expand(weights):
             made.put((chain, np.asarray(weights, np.float32)))
             return {"first_weight": np.asarray(weights[:1])}
@@ -87,14 +92,16 @@ def nuts(key, tune: int, low_rank: bool = False) -> Iterator[Chunk]:
 
 def _chunks(made, evaluations, tune: int, unravel) -> Iterator[Chunk]:
     """Chunks of draws of all chains from a queue of pairs (chain, weights)."""
-    number, kept = [0] * CHAINS, [[] for _ in range(CHAINS)]
+    number: dict[int, int] = defaultdict(int)
+    kept: dict[int, list] = defaultdict(list)
     while True:
         chain, weights = made.get()
         number[chain] += 1
         if number[chain] > tune:
             kept[chain].append(weights)
-        if min(map(len, kept)) >= DRAWS:
-            draws = np.stack([of_chain[:DRAWS] for of_chain in kept])
-            kept = [of_chain[DRAWS:] for of_chain in kept]
+        if len(kept) == CHAINS and min(map(len, kept.values())) >= DRAWS:
+            draws = np.stack([of_chain[:DRAWS] for of_chain in kept.values()])
+            for of_chain in kept.values():
+                del of_chain[:DRAWS]
             passes = next(evaluations) / CHAINS
             yield Chunk(jax.vmap(jax.vmap(unravel))(draws), passes)
