@@ -20,6 +20,7 @@ NumPyro's are in the extra `benchmarks`; those that are not installed are skippe
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+from bnn_digits import CHAINS
 from documented.record import machine
 from peers import curves, grid, picture, race, reference, table
 
@@ -40,14 +42,22 @@ STARTING = 60
 PACKAGES = ("numpyro-pl", "jax", "numpyro", "blackjax", "nutpie")
 
 
-def in_a_process(*arguments: str, limit: float | None = None) -> str:
-    """Run this script anew; what is wrong, if it fails or takes too long."""
+def in_a_process(*arguments: str, limit: float | None = None, devices: int = 1) -> str:
+    """
+    Run this script anew; what is wrong, if it fails or takes too long.
+
+    :param devices: into which JAX divides the processor.
+    """
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    environment = {**os.environ, "XLA_FLAGS": flags if devices > 1 else ""}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     try:
         done = subprocess.run(
             [sys.executable, __file__, *arguments],
             capture_output=True,
             text=True,
             timeout=limit,
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         return "took too long"
@@ -60,7 +70,9 @@ def in_a_process(*arguments: str, limit: float | None = None) -> str:
 def raced(name: str, setting: dict, seed: int, limit: float, file: Path) -> str:
     """Race one competitor with one setting in its process; what went wrong, if so."""
     one = json.dumps({"name": name, "setting": setting, "seed": seed, "limit": limit})
-    return in_a_process("--one", one, "--to", str(file), limit=limit + STARTING)
+    devices = CHAINS if setting.get("parallel") else 1
+    most = limit + STARTING
+    return in_a_process("--one", one, "--to", str(file), limit=most, devices=devices)
 
 
 def summary(record: race.Record, known: reference.Reference, peer: bool) -> dict:

@@ -24,12 +24,12 @@ DRAWS = 5
 MOST_DRAWS = 100_000
 
 
-def nuts(key, tune: int, low_rank: bool = False) -> Iterator[Chunk]:
+def nuts(key, tune: int, max_depth: int) -> Iterator[Chunk]:
     """
     Draws are taken from nutpie where it transforms them, as they are made.
 
     :param tune: draws of its warmup, which are not used.
-    :param low_rank: whether the mass matrix is adapted to correlations.
+    :param max_depth: most doublings of a trajectory.
     """
     data = problem.data()
     starts = problem.starts(key, CHAINS)
@@ -82,7 +82,7 @@ def nuts(key, tune: int, low_rank: bool = False) -> Iterator[Chunk]:
         save_warmup=False,
         progress_bar=False,
         blocking=False,
-        low_rank_modified_mass_matrix=low_rank,
+        maxdepth=max_depth,
     )
     try:
         yield from _chunks(made, evaluations, tune, unravel)
