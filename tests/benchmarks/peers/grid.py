@@ -105,8 +105,8 @@ COMPETITORS = {
 }
 
 SKIPPED = {
-    "HMCECS with a Taylor proxy": "not tried: it expands the likelihood about one point, "
-    "and the posterior of a network is wide",
+    "HMCECS with a Taylor proxy": "not tried: it expands the likelihood about one "
+    "point, and the posterior of a network is wide",
     "nutpie with a low-rank mass matrix": "not tried: experimental",
     "BlackJAX samplers over several devices": "not tried: vectorized chains only",
 }

@@ -57,6 +57,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
         xscale="log", yscale="log", xlabel="seconds, compilation and tuning included"
     )
     ax.set_ylabel("error of predictions (mean total variation)")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
+    ax.tick_params(which="minor", labelsize=8)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig(path)
     plt.close(figure)

@@ -61,16 +61,23 @@ def table(found: dict[str, Any], unit: str, most: float) -> str:
     return "\n".join([f"{title:<34}{titles}  best setting", *rows])
 
 
-def worst_factor(found: dict[str, Any], peers: list[str], seconds: float) -> str:
-    """By what factor the error of this package is below that of the best peer."""
+def factor_of_best(found: dict[str, Any], peers: list[str], seconds: float) -> str:
+    """The best peer's error in units of this package's; above 1 where ours is less."""
+    title = f"after {seconds:g} seconds"
     ours = best_at(found["runs"].get(OURS, []), "seconds", seconds)
     theirs = {p: best_at(found["runs"].get(p, []), "seconds", seconds) for p in peers}
     errors = {p: best[1]["error"] for p, best in theirs.items() if best is not None}
-    if ours is None or not errors:
-        return f"after {seconds:g} seconds: nothing to compare"
+    if not errors:
+        return f"{title}: no peer has a draw"
     name = min(errors, key=lambda p: errors[p])
+    if ours is None:
+        return f"{title}: no draw of {OURS} yet; the best peer, {name}, has some"
     factor = errors[name] / ours[1]["error"]
-    return f"after {seconds:g} seconds: {factor:.2f} times below {name}, the best peer"
+    told = "holds" if factor > 1 else "does NOT hold"
+    return (
+        f"{title}: error of the best peer, {name}, over that of {OURS}: {factor:.2f}; "
+        f"that ours is below every peer's {told}"
+    )
 
 
 def text(found: dict[str, Any], peers: list[str]) -> str:
@@ -89,6 +96,6 @@ def text(found: dict[str, Any], peers: list[str]) -> str:
     for unit in ("seconds", "passes"):
         for most in found[unit]:
             lines += [table(found, unit, most), ""]
-    lines += [worst_factor(found, peers, seconds) for seconds in found["seconds"]]
+    lines += [factor_of_best(found, peers, seconds) for seconds in found["seconds"]]
     lines += [f"skipped: {name}: {why}" for name, why in found["skipped"].items()]
     return "\n".join(lines)
