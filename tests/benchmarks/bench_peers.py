@@ -19,9 +19,9 @@ NumPyro's are in the extra `benchmarks`; those that are not installed are skippe
 """
 
 import argparse
+import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -33,13 +33,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from bnn_digits import CHAINS
-from documented.record import machine
+from documented.record import machine, versions
 from peers import curves, grid, picture, race, reference, table
 
 STARTING = 60
 """Seconds beyond its time after which a process is ended."""
 
-PACKAGES = ("numpyro-pl", "jax", "numpyro", "blackjax", "nutpie")
+PEERS = ("blackjax", "nutpie")
+"""Packages of peers, which need not be there."""
 
 
 def in_a_process(*arguments: str, limit: float | None = None, devices: int = 1) -> str:
@@ -134,14 +135,10 @@ def progress(name: str, run: dict[str, Any], seconds: list[float]) -> str:
     return " ".join(told).rstrip(",")
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def all_versions() -> dict[str, str]:
+    """Versions that the figures depend on, with those of the peers that are there."""
+    there = [name for name in PEERS if importlib.util.find_spec(name)]
+    return versions() | {name: metadata.version(name) for name in there}
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -164,7 +161,7 @@ def compare(options: argparse.Namespace) -> None:
         },
         "seed": options.seed,
         "quick": options.quick,
-        "versions": versions(),
+        "versions": all_versions(),
         "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
         "race_seconds": time.perf_counter() - begin,
