@@ -25,7 +25,6 @@ from numpyro_pl.kernels.reports import report, shown
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.kernels.start import (
-    are_finite,
     check_finite,
     given_position,
     initial_position,
@@ -38,7 +37,7 @@ from numpyro_pl.model.columns import warn_of_unscaled_columns
 from numpyro_pl.model.handlers import FullDataModel
 from numpyro_pl.model.plain_potential import as_it_is
 from numpyro_pl.model.potential import Data
-from numpyro_pl.trees.arithmetic import Tree, leaf_names, one_of, size_of
+from numpyro_pl.trees.arithmetic import Tree, all_finite, leaf_names, one_of, size_of
 from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import FrameSettings
 from numpyro_pl.warmup.schedule import Schedule
@@ -223,7 +222,7 @@ class LangevinKernel(KernelAccount, MCMCKernel):
             run = run if temperature is None else run.at_temperature(temperature)
             state, slope = prepared(run, rng_key, z, anchor)
             # Looked at here, not one array after the other: each would be a program.
-            return state, are_finite((state.potential_energy, slope))
+            return state, jax.tree.map(all_finite, (state.potential_energy, slope))
 
         def many(data, rng_keys, zs, *rest):
             return jax.vmap(lambda key, z: start(data, key, z, *rest))(rng_keys, zs)

@@ -22,7 +22,7 @@ from numpyro_pl.dynamics.pieces import (
 )
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
-from numpyro_pl.trees.arithmetic import Tree, is_large
+from numpyro_pl.trees.arithmetic import Tree, all_finite, is_large
 from numpyro_pl.trees.increments import Increments, resolve_increments
 from numpyro_pl.trees.ordering import computed_after
 from numpyro_pl.trees.random_bits import split
@@ -107,7 +107,7 @@ def advance_block(
     bulk, peak = dynamics.bulk_and_peak(phase.momentum, state.scales)
     sizes = run.layout.sizes
     bad = control.runaway(kinetic, peak, target, sizes, warming)
-    bad = active & (bad | ~_all_finite((phase.position, phase.momentum, kinetic)))
+    bad = active & (bad | ~all_finite((phase.position, phase.momentum, kinetic)))
     mean += (kinetic - mean) / (block % plan.blocks_per_draw + 1)
     before = state
     if run.is_white:
@@ -277,8 +277,3 @@ def _measure_every(num_steps: int) -> int:
     """Steps from one measurement to the next, of a number of steps."""
     some = min(MEASURE_EVERY[0], num_steps)
     return next((n for n in MEASURE_EVERY if num_steps % n == 0), some)
-
-
-def _all_finite(tree: Tree) -> jax.Array:
-    finite = [jnp.isfinite(jnp.sum(leaf)) for leaf in jax.tree.leaves(tree)]
-    return jnp.all(jnp.stack(finite))

@@ -23,7 +23,6 @@ from numpyro_pl.warmup.frame import first_frame
 from numpyro_pl.warmup.start import heat_at_start, nearer_start
 
 __all__ = [
-    "are_finite",
     "check_finite",
     "given_position",
     "initial_position",
@@ -131,11 +130,6 @@ def given_position(position: Any, binding: Binding) -> Tree:
             f"{sorted(latent)}, got {got}."
         )
     return position
-
-
-def are_finite(tree: Tree) -> Tree:
-    """Whether all values of each leaf are finite, a tree of booleans."""
-    return jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), tree)
 
 
 def check_finite(data: Data, potential_energy: jax.Array, gradient: Tree) -> None:

@@ -20,7 +20,7 @@ from jax import lax
 from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.util import initialize_model
 
-from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.trees.arithmetic import Tree, all_finite
 from numpyro_pl.trees.random_bits import is_single_key, split, uniforms
 
 __all__ = ["first_position"]
@@ -100,8 +100,7 @@ def _uniform(
         for name, like in shapes.items():
             position[name] = uniforms(key_site, like.shape, -radius, radius)
             rng_key, key_site = split(rng_key)
-        leaves = jax.tree.leaves(jax.value_and_grad(potential)(position))
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))
+        finite = all_finite(jax.value_and_grad(potential)(position))
         return number + 1, rng_key, position, finite
 
     def unfinished(state):

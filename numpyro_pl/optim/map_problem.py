@@ -36,7 +36,7 @@ from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import MinibatchPotential
 from numpyro_pl.model.sites import check_latent_sites, sites_of
 from numpyro_pl.optim.random_scaled_sgdm import fold_in_stream
-from numpyro_pl.trees.arithmetic import is_large, is_traced
+from numpyro_pl.trees.arithmetic import all_finite, is_large, is_traced
 
 __all__ = ["MAPProblem", "Search", "default_optimizer"]
 
@@ -144,10 +144,7 @@ class MAPProblem:
             new, loss = self.svi.update(
                 search.svi_state, *self.args, **self._with_indices(indices)
             )
-            values = jax.tree.leaves(self.svi.optim.get_params(new.optim_state))
-            finite = jnp.isfinite(loss)
-            for value in values:
-                finite &= jnp.all(jnp.isfinite(value))
+            finite = all_finite((loss, self.svi.optim.get_params(new.optim_state)))
             active = (search.failed_at < 0) & (step < num_steps)
             new = jax.tree.map(
                 lambda n, o: jnp.where(active & finite, n, o), new, search.svi_state

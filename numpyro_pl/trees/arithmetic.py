@@ -20,6 +20,7 @@ import jax.numpy as jnp
 __all__ = [
     "SMALL",
     "Tree",
+    "all_finite",
     "arrays_apart",
     "as_in",
     "hvp",
@@ -52,6 +53,12 @@ def size_of(tree: Tree) -> int:
 def is_large(tree: Tree) -> bool:
     """Whether a position is that of a large model."""
     return size_of(tree) > SMALL
+
+
+def all_finite(tree: Tree) -> jax.Array:
+    """Whether all values of all arrays are finite."""
+    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(leaves))
 
 
 def as_in(value: Any, x: jax.Array) -> jax.Array:

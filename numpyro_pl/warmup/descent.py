@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
-from numpyro_pl.trees.arithmetic import Tree, is_large, size_of, tree_dot
+from numpyro_pl.trees.arithmetic import Tree, all_finite, is_large, size_of, tree_dot
 from numpyro_pl.trees.increments import Increments
 from numpyro_pl.trees.random_bits import split
 
@@ -43,6 +43,9 @@ start at zero, as biases do."""
 
 LARGEST_NOISE = 0.5
 """Largest standard deviation of the thermal noise of a step."""
+
+LARGEST = 1e18
+"""Larger gradients are cut: a square must be a number of single precision."""
 
 
 class Descent(NamedTuple):
@@ -94,14 +97,15 @@ def descend(
     descent: Descent,
 ) -> tuple[tuple, Averages]:
     """
-    A block of steps.
+    A block of steps. Where a gradient is not finite the chain goes back to the last
+    position where it was: there may be no gradient beyond it.
 
     :param rng_key: a PRNG key.
     :param MinibatchGradient gradient: the gradient.
     :param start: the position, by group, and the averages.
     :param temperature: temperature of the target: a scalar, or one for each group.
     :param Descent descent: the steps.
-    :return: the two after them.
+    :return: the two after them: the last position with a finite gradient.
     """
     key_batch, key_step = split(rng_key)
     batches = gradient.draw_batches(key_batch, descent.num_steps)
@@ -113,15 +117,15 @@ def descend(
     decay = jnp.log(descent.last_rate / descent.first_rate)
 
     def moved(x, drift, noise):
-        new = x + drift + noise
-        return jnp.where(descent.active & jnp.isfinite(new), new, x)
+        return jnp.where(descent.active, x + drift + noise, x)
 
     def step(t, carry):
-        x, (mean, square, _) = carry
+        last, x, averages = carry
         num = before + t + 1
         g = gradient.grad(x, gradient.batch_at(batches, t))
-        mean = _averaged(mean, g, MEAN_MEMORY)
-        square = _averaged(square, jax.tree.map(jnp.square, g), SQUARE_MEMORY)
+        found = all_finite(g)
+        x = jax.tree.map(lambda new, old: jnp.where(found, new, old), x, last)
+        mean, square, _ = _averaged(averages, g, found)
         rate = descent.first_rate * jnp.exp(decay * t / descent.num_steps)
         rate *= jnp.minimum(1.0, num / RAMP)
         weights = 1 - MEAN_MEMORY**num, 1 - SQUARE_MEMORY**num
@@ -134,10 +138,13 @@ def descend(
             tuple(sd for _, sd in moves)
         )
         drift = tuple(d for d, _ in moves)
-        x = jax.tree.map(moved, x, drift, noise)
-        return x, Averages(mean, square, num)
+        new = jax.tree.map(moved, x, drift, noise)
+        return x, new, Averages(mean, square, num)
 
-    return lax.fori_loop(0, descent.num_steps, step, start)
+    # The last step of a block ends where nobody has looked for a gradient.
+    first = start[0], *start
+    last, _, averages = lax.fori_loop(0, descent.num_steps, step, first)
+    return last, averages
 
 
 def length_shares(position: tuple) -> Tree | None:
@@ -165,11 +172,28 @@ def length_shares(position: tuple) -> Tree | None:
     return jax.tree.map(share, position)
 
 
-def _averaged(mean: Tree, value: Tree, memory: float) -> Tree:
-    return jax.tree.map(
-        lambda m, v: memory * m + (1 - memory) * jnp.where(jnp.isfinite(v), v, 0),
-        mean,
-        value,
+def _averaged(averages: Averages, gradient: Tree, found: jax.Array) -> Averages:
+    """
+    Averages with one more gradient. After one that is not finite, coordinates for which
+    it is not turn round, for they were on the way there, and the others slow down, for
+    the fault may be theirs.
+
+    :param Averages averages: those before.
+    :param gradient: the gradient, by group.
+    :param found: whether all of it is finite.
+    """
+
+    def mean(m, g):
+        averaged = MEAN_MEMORY * m + (1 - MEAN_MEMORY) * jnp.clip(g, -LARGEST, LARGEST)
+        return jnp.where(found, averaged, jnp.where(jnp.isfinite(g), 0.5 * m, -m))
+
+    def square(s, g):
+        squared = jnp.square(jnp.clip(g, -LARGEST, LARGEST))
+        return jnp.where(found, SQUARE_MEMORY * s + (1 - SQUARE_MEMORY) * squared, s)
+
+    return averages._replace(
+        mean=jax.tree.map(mean, averages.mean, gradient),
+        square=jax.tree.map(square, averages.square, gradient),
     )
 
 

@@ -10,7 +10,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
-from numpyro_pl.trees.arithmetic import Tree, size_of, squared_norm, sum_of, tree_dot
+from numpyro_pl.trees.arithmetic import (
+    Tree,
+    all_finite,
+    size_of,
+    squared_norm,
+    sum_of,
+    tree_dot,
+)
 from numpyro_pl.trees.increments import tree_signs
 from numpyro_pl.warmup.curvature import HessianProducts
 
@@ -65,7 +72,7 @@ def nearer_start(
         best = jnp.argmin(energies)
         chosen = jnp.where(energies[best] < limit, best, 0)
         energy, slope = value_and_grad(times(shares[chosen]))
-        done = (chosen == 0) | jnp.isfinite(squared_norm(slope))
+        done = (chosen == 0) | all_finite(slope)
         return energies.at[chosen].set(jnp.inf), shares[chosen], energy, slope, done
 
     first = jax.eval_shape(attempt, (energies,))

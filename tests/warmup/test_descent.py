@@ -3,6 +3,8 @@
 
 """The descent: it arrives from anywhere, and it arrives warm."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,9 +32,10 @@ GRADIENT = MinibatchGradient(
 )
 
 
-@jax.jit
-def arrived(keys, start, temperature, active, blocks):
-    """Potential of a chain for each key after the descent: one program for all."""
+@partial(jax.jit, static_argnames="gradient")
+def arrived(keys, start, temperature, active, blocks, gradient=GRADIENT.grad):
+    """Position of a chain for each key after the descent: one program for all."""
+    gradient = GRADIENT._replace(grad=gradient)
 
     def chain(key):
         position = (jnp.full(CURVATURE.shape, start),)
@@ -41,11 +44,11 @@ def arrived(keys, start, temperature, active, blocks):
             first, last = (0.1 * 1e-3 ** (j / blocks) for j in (k, k + 1))
             descent = Descent(100, first, last, "gaussian", active)
             key_k = random.fold_in(key, k)
-            return descend(key_k, GRADIENT, carry, temperature, descent)
+            return descend(key_k, gradient, carry, temperature, descent)
 
         carry = position, Averages.none(position)
         (x,), _ = jax.lax.fori_loop(0, blocks, block, carry)
-        return 0.5 * jnp.sum(CURVATURE * x**2)
+        return x
 
     return jax.vmap(chain)(keys)
 
@@ -53,8 +56,8 @@ def arrived(keys, start, temperature, active, blocks):
 def energies(start, temperature=1.0, active=True, blocks=20):
     """Potential of 20 chains after the descent, relative to that of equilibrium."""
     keys = random.split(random.key(0), 20)
-    chains = arrived(keys, start, temperature, active, blocks)
-    return np.asarray(chains) / (0.5 * CURVATURE.size)
+    chains = np.asarray(arrived(keys, start, temperature, active, blocks))
+    return (CURVATURE * chains**2).mean(1)
 
 
 @pytest.mark.parametrize("start", [0.0, 1e-3, 1.0, 10.0])
@@ -80,6 +83,37 @@ def test_a_chain_that_is_not_to_descend_stays():
     assert energies(2.0, active=False, blocks=2)[0] == pytest.approx(
         float(jnp.sum(CURVATURE) * 4 / CURVATURE.size)
     )
+
+
+def without_gradient_beyond(limit, of_all):
+    """
+    The gradient with a mean of 1 for the first coordinate, and NaN where this is larger
+    than a limit: for all coordinates, or for the first alone.
+    """
+
+    def grad(position, noise):
+        (x,) = position
+        (g,) = noisy_gradient((x.at[0].add(-1.0),), noise)
+        lost = (x[0] > limit) & (of_all | (jnp.arange(x.size) == 0))
+        return (jnp.where(lost, jnp.nan, g),)
+
+    return grad
+
+
+@pytest.mark.parametrize("of_all", [True, False])
+@pytest.mark.parametrize("limit", [0.8, -1.5])
+def test_it_comes_back_from_where_there_is_no_gradient(limit, of_all):
+    """
+    A function may have no derivative in a part of the space to which the potential
+    falls. The chains are not there in the end, and the others have arrived, each of 20.
+    """
+    grad = without_gradient_beyond(limit, of_all)
+    chains = arrived(random.split(random.key(0), 20), -2.0, 1.0, True, 20, grad)
+    energy = (CURVATURE * chains**2)[:, 1:].mean(1)
+    print("first", chains[:, 0].min(), chains[:, 0].max(), "energy", energy)
+    assert (chains[:, 0] <= limit).all()
+    assert (energy > 0.25).all()
+    assert (energy < 2).all()
 
 
 @pytest.mark.parametrize("value", [1.2, -0.05, 0.0])
