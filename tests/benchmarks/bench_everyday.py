@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Default settings beside NUTS on the models of `tests/everyday_models.py`: where the
-potential is, and the scalar of each site that is farthest from NUTS. ::
+Default settings beside NUTS on the models of `tests/everyday_models.py` and
+`tests/unusual_models.py`: where the potential is, and the scalar of each site that is
+farthest from NUTS. ::
 
     PYTHONPATH=tests python tests/benchmarks/bench_everyday.py [--models NAME ...]
 
@@ -21,9 +22,11 @@ from everyday_models import EVERYDAY
 from jax import random
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import MCMC, NUTS
+from unusual_models import UNUSUAL
 
 from numpyro_pl import PseudoLangevin
 
+MODELS = EVERYDAY | UNUSUAL
 FIELDS = ("potential_energy", "diverging")
 
 
@@ -80,7 +83,7 @@ def farthest(ours: np.ndarray, nuts: np.ndarray) -> str | None:
 
 def compare(name: str) -> None:
     """Print what a model gives."""
-    problem = EVERYDAY[name]()
+    problem = MODELS[name]()
     nuts = sampled(NUTS(problem.model), 1000, 100, problem.args)
     ours = sampled(PseudoLangevin(problem.minibatch), 500, 0, problem.args)
     energy, of_nuts = ours["potential_energy"], nuts["potential_energy"]
@@ -102,7 +105,7 @@ def compare(name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("::")[0])
-    parser.add_argument("--models", nargs="*", default=list(EVERYDAY), choices=EVERYDAY)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=MODELS)
     for name in parser.parse_args().models:
         compare(name)
         jax.clear_caches()

@@ -33,6 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from bnn_digits import CHAINS
+from documented.pictures.files import save
 from documented.record import machine, versions
 from peers import curves, grid, picture, race, reference, table
 
@@ -171,7 +172,7 @@ def compare(options: argparse.Namespace) -> None:
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     if options.picture:
-        picture.draw(found, options.picture)
+        save(picture.ERRORS, found, options.picture)
 
 
 def one_run(what: dict[str, Any], file: Path) -> None:
