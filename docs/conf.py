@@ -24,6 +24,7 @@ copyright = author
 version = release = numpyro_pl.__version__
 
 extensions = [
+    "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.mathjax",
@@ -48,7 +49,7 @@ sphinx_gallery_conf = {
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-exclude_patterns = ["_build", "_generated", "tutorials", "gallery/*.md5", "*.md"]
+exclude_patterns = ["_build", "_generated", "tutorials", "gallery/*.md5"]
 # The build runs the tutorials in this process.
 matplotlib.rcParams.update({"font.size": 11, "savefig.dpi": 130})
 
