@@ -83,9 +83,14 @@ def draws_from(mcmc, state, data, site, fields=()) -> np.ndarray:
 def check_resumed(pieces: Pieces) -> None:
     """
     A run that goes on is that without a stop, bit for bit, and the same after pickling.
+
+    An unpickled kernel has its programs compiled anew, and XLA does not always compile
+    one program twice alike: once in many runs of all tests a twelfth of the draws
+    differed in the last bit.
     """
     np.testing.assert_array_equal(pieces.halves[:, 1::2], pieces.every_second)
     assert (np.diff(pieces.halves, axis=1) != 0).any(1).all()
     again = pickle.loads(pickle.dumps(pieces.mcmc))
     second = draws_from(again, pieces.middle, pieces.data, pieces.site)
-    np.testing.assert_array_equal(second, pieces.halves[:, NUM_DRAWS:])
+    expected = pieces.halves[:, NUM_DRAWS:]
+    np.testing.assert_allclose(second, expected, rtol=1e-5, atol=1e-6)

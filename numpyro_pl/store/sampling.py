@@ -64,7 +64,8 @@ def sample_to_store(
     one chunk; each chunk is written with the state of the sampler after it. Called
     again with the same arguments, a run that ended early, for whatever reason, goes on
     from its last chunk, and the finished store is that of a run without interruption,
-    bit for bit. A finished run goes on if `num_samples` has grown.
+    bit for bit (if XLA compiles the program alike both times, which it nearly always
+    does). A finished run goes on if `num_samples` has grown.
 
     The store has the groups "posterior" and "sample_stats" under the names that
     `arviz.from_numpyro` gives them, except that a dot stands for a slash:

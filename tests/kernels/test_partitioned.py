@@ -99,7 +99,7 @@ def test_groups_are_named_in_arviz(mixed):
         assert values.sel({name: "?1"}).shape == (2, 16)
 
 
-def test_resume_is_bit_identical_also_after_pickling(pieces):
+def test_resume_is_bit_identical_and_the_same_after_pickling(pieces):
     check_resumed(pieces)
 
 

@@ -87,7 +87,7 @@ def test_parallel_chains(regression):
     np.testing.assert_allclose(draws(mcmc), draws(sequential), rtol=1e-4, atol=1e-5)
 
 
-def test_resume_is_bit_identical_also_after_pickling(pieces):
+def test_resume_is_bit_identical_and_the_same_after_pickling(pieces):
     """With an anchor and axes of its own; step sizes are fixed after the warmup."""
     check_resumed(pieces)
     last = pieces.mcmc.last_state
