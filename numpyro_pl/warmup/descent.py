@@ -110,7 +110,6 @@ def descend(
     key_batch, key_step = split(rng_key)
     batches = gradient.draw_batches(key_batch, descent.num_steps)
     temperatures = jnp.broadcast_to(temperature, (len(start[0]),))
-    before = start[1].num_steps
     shares = descent.shares
     if shares is None:
         shares = jax.tree.map(lambda _: 1.0, start[0])
@@ -121,11 +120,10 @@ def descend(
 
     def step(t, carry):
         last, x, averages = carry
-        num = before + t + 1
         g = gradient.grad(x, gradient.batch_at(batches, t))
         found = all_finite(g)
         x = jax.tree.map(lambda new, old: jnp.where(found, new, old), x, last)
-        mean, square, _ = _averaged(averages, g, found)
+        mean, square, num = averages = _averaged(averages, g, found)
         rate = descent.first_rate * jnp.exp(decay * t / descent.num_steps)
         rate *= jnp.minimum(1.0, num / RAMP)
         weights = 1 - MEAN_MEMORY**num, 1 - SQUARE_MEMORY**num
@@ -139,7 +137,7 @@ def descend(
         )
         drift = tuple(d for d, _ in moves)
         new = jax.tree.map(moved, x, drift, noise)
-        return x, new, Averages(mean, square, num)
+        return x, new, averages
 
     # The last step of a block ends where nobody has looked for a gradient.
     first = start[0], *start
@@ -191,9 +189,10 @@ def _averaged(averages: Averages, gradient: Tree, found: jax.Array) -> Averages:
         squared = jnp.square(jnp.clip(g, -LARGEST, LARGEST))
         return jnp.where(found, SQUARE_MEMORY * s + (1 - SQUARE_MEMORY) * squared, s)
 
-    return averages._replace(
-        mean=jax.tree.map(mean, averages.mean, gradient),
-        square=jax.tree.map(square, averages.square, gradient),
+    return Averages(
+        jax.tree.map(mean, averages.mean, gradient),
+        jax.tree.map(square, averages.square, gradient),
+        averages.num_steps + 1,
     )
 
 

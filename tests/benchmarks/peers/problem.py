@@ -43,9 +43,9 @@ def data() -> datasets.Classification:
     return datasets.digits()
 
 
-def batch_model(batch: int = BATCH):
-    """The model with a plate of minibatches of so many rows."""
-    return partial(model, subsample_size=batch)
+def batch_model():
+    """The model with a plate of minibatches."""
+    return partial(model, subsample_size=BATCH)
 
 
 def log_prior(weights: Tree) -> jax.Array:

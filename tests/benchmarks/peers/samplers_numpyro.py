@@ -78,9 +78,9 @@ def in_pieces(
         yield Chunk(draws if made > num_warmup else None, passes)
 
 
-def pseudo_langevin(key, num_warmup: int, batch: int = BATCH) -> Iterator[Chunk]:
-    kernel = numpyro_pl.PseudoLangevin(problem.batch_model(batch))
-    share = LANGEVIN_STEPS * batch / problem.data().x_train.shape[0]
+def pseudo_langevin(key, num_warmup: int) -> Iterator[Chunk]:
+    kernel = numpyro_pl.PseudoLangevin(problem.batch_model())
+    share = LANGEVIN_STEPS * BATCH / problem.data().x_train.shape[0]
 
     def passes(state):
         return share * state.settling.stretch
