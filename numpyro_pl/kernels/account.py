@@ -15,7 +15,7 @@ from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import leaf_names, row
 from numpyro_pl.warmup.noise import estimate_noise
-from numpyro_pl.warmup.settling import problems
+from numpyro_pl.warmup.settling import problems, watched_sites
 
 __all__ = ["OF_EVERY_RUN", "Account", "KernelAccount", "warmup_problems"]
 
@@ -83,6 +83,7 @@ class KernelAccount:
         """
         state, plan = _with_chains(state), self._schedule
         z = row(state.z, 0)
+        stretch = int(np.max(state.settling.stretch))
         names = leaf_names(z)
         groups = list(getattr(self, "partition", ())) or ["all parameters"]
         known = Account(
@@ -90,9 +91,7 @@ class KernelAccount:
             model=self._model,
             groups=groups if len(groups) > 1 else ["all parameters"],
             group_of=dict(zip(names, self._groups(names), strict=True)),
-            num_steps=int(np.max(state.settling.stretch))
-            * plan.blocks_per_draw
-            * plan.block_steps,
+            num_steps=stretch * plan.blocks_per_draw * plan.block_steps,
             noise_eigenvalue=np.asarray(state.noise_eigenvalue, float),
             fresh_noise=lambda rng_key, data: self._fresh_noise(state, rng_key, data),
         )
@@ -105,12 +104,12 @@ class KernelAccount:
         possible = binding.has_friction
         sets_steps = run.framing is not None and run.framing.sets_steps
         return known._replace(
-            num_steps=int(np.max(state.frame.num_steps))
+            num_steps=stretch * int(np.max(state.frame.num_steps))
             if sets_steps
             else known.num_steps,
             tracks_noise=[bool(m.tracks_noise) for m in run.dynamics.members],
             is_balanced=bool(run.dynamics.uses_friction and possible),
-            problems=warmup_problems(run.dynamics, sizes, measured)
+            problems=warmup_problems(run.dynamics, sizes, measured, watched_sites(z))
             if plan.num_warmup
             else [],
         )
@@ -149,19 +148,22 @@ def _with_chains(state: LangevinState) -> LangevinState:
     return jax.tree.map(lambda x: x[None], state)
 
 
-def warmup_problems(dynamics: Partition, sizes: np.ndarray, measured: tuple) -> list:
+def warmup_problems(
+    dynamics: Partition, sizes: np.ndarray, measured: tuple, watched: list[str]
+) -> list:
     """
     What was wrong at the end of a warmup, one sentence for each.
 
     :param Partition dynamics: the dynamics of each group.
     :param sizes: number of coordinates of each group.
     :param measured: record and noise fraction of one chain or of several.
+    :param watched: names of the sites of one value in the record.
     """
     allowed = np.array([_allowed_noise(m) for m in dynamics.members])
     if np.ndim(measured[1]) == (0 if len(sizes) == 1 else 1):
         measured = jax.tree.map(lambda x: np.asarray(x)[None], measured)
     record, noise = measured
-    return problems(record, noise, allowed, sizes)
+    return problems(record, noise, allowed, sizes, watched)
 
 
 def _allowed_noise(dynamics) -> float:

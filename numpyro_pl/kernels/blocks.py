@@ -30,7 +30,14 @@ from numpyro_pl.warmup import control
 from numpyro_pl.warmup.descent import Averages, Descent, descend, length_shares
 from numpyro_pl.warmup.pooling import OneChain
 
-__all__ = ["advance_block", "descend_block", "fresh_momentum", "gone_back_if", "shrunk"]
+__all__ = [
+    "advance_block",
+    "descend_block",
+    "fresh_momentum",
+    "gone_back_if",
+    "shrunk",
+    "steps_taken",
+]
 
 MEASURE_EVERY = (8, 10, 9, 7, 6, 5)
 """Steps from one measurement to the next in large models, where memory traffic counts:
@@ -96,7 +103,7 @@ def advance_block(
     rng_key, key_steps, key_fresh = split(state.rng_key, 3)
     plan, target = run.schedule, state.temperature
     dynamics = run.dynamics_of(state)
-    taken = _steps_taken(run, block, chains, state)
+    taken = steps_taken(run, block, chains, state)
     phase, kinetic = _integrated(run, block, dynamics, state, key_steps, taken)
     descended = block >= plan.descent_blocks
     active = taken > 0
@@ -133,11 +140,13 @@ def advance_block(
     return shrunk(dynamics, state._replace(control=changed), state, scales)
 
 
-def _steps_taken(run: Run, block, chains: OneChain, state: LangevinState) -> Any:
+def steps_taken(run: Run, block, chains: OneChain, state: LangevinState) -> Any:
     """
     Steps of a block: a frame may make a draw shorter than its blocks, and chains that
     mix slowly make blocks longer. Chains have the same number, which as a maximum has
     no chain axis.
+
+    :param block: number of the block, from the start of the run.
     """
     plan = run.schedule
     steps: Any = plan.block_steps

@@ -103,10 +103,8 @@ class Run(NamedTuple):
     @property
     def most_stretch(self) -> int:
         """How many times longer draws may become where chains mix slowly."""
-        plan, framing = self.schedule, self.framing
-        fixed = self.settings.num_steps is not None or plan.interval is not None
-        framed = framing is not None and framing.sets_steps
-        if fixed or framed:
+        plan = self.schedule
+        if self.settings.num_steps is not None or plan.interval is not None:
             return 1
         usual = plan.blocks_per_draw * plan.block_steps
         return min(max(MOST_STEPS // usual, 1), LARGEST_STRETCH)

@@ -5,15 +5,21 @@
 Whether chains have settled by the end of their warmup.
 
 The third and the last quarter of the warmup are compared: a chain that still falls has
-a lower potential in the last one. One warning says what is wrong and what to change.
+a lower potential in the last one. Chains are compared in the potential and in the sites
+of one value: scales of a hierarchical model or a horseshoe and lengths of a Gaussian
+process may be in different places where the potentials agree. One warning says what is
+wrong and what to change.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from numpyro_pl.trees.arithmetic import Tree, leaf_names
 
 __all__ = [
     "Settling",
@@ -23,7 +29,12 @@ __all__ = [
     "warn_of_distance",
     "warn_of_divergences",
     "warn_unless_settled",
+    "watched",
+    "watched_sites",
 ]
+
+MOST_SITES = 20
+"""Sites of one value that are compared."""
 
 FEWEST_DRAWS = 50
 """Draws of a quarter of the warmup from which it can be judged."""
@@ -35,7 +46,7 @@ square root of the number of chains, since slow chains fall or rise by chance. A
 fall gives 3.5."""
 
 APART = 1.3
-"""R-hat of the potential in the last quarter from which chains are apart."""
+"""R-hat in the last quarter from which chains are apart."""
 
 TEMPERATURE_ERROR, NOISE_EXCESS, BAD_SHARE = 0.1, 1.5, 0.03
 """Deviation of the temperature, noise relative to what was asked for, and share of
@@ -44,12 +55,12 @@ divergent draws from which something is wrong."""
 
 class Settling(NamedTuple):
     """
-    What a chain remembers of the second half of its warmup. The arrays have an entry
-    for the third quarter and one for the last.
+    What a chain remembers of the second half of its warmup. The first three have an
+    entry for the third quarter and one for the last.
 
     - **num_draws** - number of draws.
-    - **mean** - mean potential, in nats.
-    - **square** - sum of its squared deviations.
+    - **mean** - means of the scalars of :func:`watched`, of shape (2, scalars).
+    - **square** - sums of their squared deviations.
     - **temperature** - mean kinetic temperature in the last quarter, relative to the
       target; by group.
     - **divergences** - divergent draws in the last quarter.
@@ -65,23 +76,48 @@ class Settling(NamedTuple):
     stretch: jax.Array
 
 
-def first_settling(temperature: jax.Array) -> Settling:
-    """An empty record; `temperature` gives the type and the number of groups."""
-    two = jnp.zeros(2, temperature.dtype)
-    none = jnp.zeros((), temperature.dtype)
-    once = jnp.ones((), int)
-    return Settling(two, two, two, jnp.zeros_like(temperature), none, once)
+def watched_sites(z: Tree) -> list[str]:
+    """Names of the sites of one value that are compared between chains."""
+    named = zip(leaf_names(z), jax.tree.leaves(z), strict=True)
+    return [name for name, x in named if x.size == 1][:MOST_SITES]
+
+
+def watched(potential_energy: jax.Array, z: Tree) -> jax.Array:
+    """
+    The scalars in which chains are compared: the potential and the values of
+    :func:`watched_sites`.
+
+    :param potential_energy: potential of a draw, in nats.
+    :param z: the draw.
+    """
+    known = dict(zip(leaf_names(z), jax.tree.leaves(z), strict=True))
+    sites = [known[name].reshape(()) for name in watched_sites(z)]
+    return jnp.stack([potential_energy, *sites]).astype(potential_energy.dtype)
+
+
+def first_settling(temperature: jax.Array, num_scalars: int = 1) -> Settling:
+    """
+    An empty record.
+
+    :param temperature: gives the type and the number of groups.
+    :param int num_scalars: number of the scalars of :func:`watched`.
+    """
+    dtype = temperature.dtype
+    scalars = jnp.zeros((2, num_scalars), dtype)
+    none, once = jnp.zeros((), dtype), jnp.ones((), int)
+    unknown = jnp.zeros_like(temperature)
+    return Settling(jnp.zeros(2, dtype), scalars, scalars, unknown, none, once)
 
 
 def recorded(
-    settling: Settling, draw, num_warmup: int, potential_energy, kinetic, diverging
+    settling: Settling, draw, num_warmup: int, scalars, kinetic, diverging
 ) -> Settling:
     """
     The record after a draw.
 
     :param draw: number of the draw.
     :param int num_warmup: number of warmup draws.
-    :param potential_energy: its potential, in nats.
+    :param scalars: those of :func:`watched`.
     :param kinetic: its kinetic temperature relative to the target, by group.
     :param diverging: whether it diverged.
     """
@@ -89,9 +125,10 @@ def recorded(
     within = jnp.stack([(draw >= third) & (draw < last), draw >= last])
     within &= draw < num_warmup
     count = settling.num_draws + within
-    step = potential_energy - settling.mean
-    mean = settling.mean + jnp.where(within, step / jnp.maximum(count, 1), 0.0)
-    square = settling.square + jnp.where(within, step * (potential_energy - mean), 0.0)
+    counts, number = within[:, None], jnp.maximum(count, 1)[:, None]
+    step = scalars - settling.mean
+    mean = settling.mean + jnp.where(counts, step / number, 0.0)
+    square = settling.square + jnp.where(counts, step * (scalars - mean), 0.0)
     share = within[1] / jnp.maximum(count[1], 1)
     temperature = settling.temperature + share * (kinetic - settling.temperature)
     divergences = settling.divergences + (within[1] & diverging)
@@ -99,7 +136,11 @@ def recorded(
 
 
 def problems(
-    settling: Settling, noise: Any, allowed_noise: Any, num_coordinates: Any
+    settling: Settling,
+    noise: Any,
+    allowed_noise: Any,
+    num_coordinates: Any,
+    sites: Sequence[str] = (),
 ) -> list[str]:
     """
     What is wrong at the end of a warmup, one sentence for each.
@@ -108,6 +149,7 @@ def problems(
     :param noise: noise fractions, of shape (chains, groups).
     :param allowed_noise: those asked for, of shape (groups,).
     :param num_coordinates: number of coordinates of each group.
+    :param sites: names of :func:`watched_sites`.
     """
     count, mean, square = (np.asarray(x, float) for x in settling[:3])
     if count[:, 1].min() < FEWEST_DRAWS:
@@ -115,17 +157,16 @@ def problems(
     num = count[0, 1]
     variance = square[:, 1] / (num - 1)
     found = []
-    fall = np.mean((mean[:, 0] - mean[:, 1]) / np.sqrt(variance + 1e-30))
-    if fall > FALL + FALL_CHANCE / len(mean) ** 0.5:
+    steps = (mean[:, 0] - mean[:, 1]) / np.sqrt(variance + 1e-30)
+    if steps[:, 0].mean() > FALL + FALL_CHANCE / len(mean) ** 0.5:
         found.append("the potential is still falling: warm up longer")
     if len(mean) > 1:
-        between = mean[:, 1].var(ddof=1)
-        r_hat = np.sqrt(1 + between / (variance.mean() + 1e-30))
+        r_hat, whose = _farthest_apart(mean[:, 1], variance, sites)
         if r_hat > APART:
             found.append(
-                f"the chains are in different places (R-hat {r_hat:.2f} of their "
-                "potentials): warm up longer; if that does not help, they are in "
-                "different modes and must not be averaged"
+                f"the chains are in different places (R-hat {r_hat:.2f} of {whose}): "
+                "warm up longer; if that does not help, they are in different modes "
+                "and must not be averaged"
             )
     temperature = np.asarray(settling.temperature, float).reshape(len(mean), -1)
     error = np.abs(temperature.mean(0) - 1)
@@ -150,6 +191,21 @@ def problems(
             "lower max_frequency"
         )
     return found
+
+
+def _farthest_apart(
+    mean: np.ndarray, variance: np.ndarray, sites: Sequence[str]
+) -> tuple[float, str]:
+    """
+    The largest R-hat, and what it is of.
+
+    :param mean: means of shape (chains, scalars).
+    :param variance: variances within each chain.
+    :param sites: names of the scalars after the potential.
+    """
+    r_hat = np.sqrt(1 + mean.var(0, ddof=1) / (variance.mean(0) + 1e-30))
+    worst = int(np.argmax(r_hat))
+    return r_hat[worst], f"'{sites[worst - 1]}'" if worst else "their potentials"
 
 
 def warn_unless_settled(found: list[str]) -> None:

@@ -7,9 +7,9 @@ How many times longer draws are made for chains that mix slowly.
 A draw is one pass over the data, or 100 steps if that is more. Where chains need many
 such draws to forget their past, as in small networks whose data fits them tightly, a
 run of the usual number of draws ends before the chains agree. So the correlation of the
-potential is measured in the warmup: from the means of its third and fourth quarters, of
-all chains, whose variance is that of single draws times the correlation time over
-their number.
+potential and of the sites of one value is measured in the warmup: from the means of its
+third and fourth quarters, of all chains, whose variance is that of single draws times
+the correlation time over their number. The slowest of them counts.
 """
 
 import jax
@@ -21,9 +21,9 @@ from numpyro_pl.warmup.settling import FEWEST_DRAWS, Settling
 __all__ = ["LARGEST_STRETCH", "stretched"]
 
 CORRELATED_DRAWS = 10.0
-"""Draws per independent one of the potential from which draws are made longer. Four
-chains of a thousand draws are then worth 400; what is measured on chains that mix well
-stays below it by chance."""
+"""Draws per independent one of the slowest scalar from which draws are made longer.
+Four chains of a thousand draws are then worth 400; what is measured on chains that mix
+well stays below it by chance."""
 
 MARGIN = 2.5
 """How many times longer than the estimate says, once draws become longer: of a memory
@@ -51,14 +51,14 @@ def stretched(
     :param OneChain chains: how measurements are pooled over the chains of the run.
     """
     count = settling.num_draws
-    within = jnp.sum(settling.square) / jnp.maximum(jnp.sum(count) - 2, 1)
+    within = jnp.sum(settling.square, 0) / jnp.maximum(jnp.sum(count) - 2, 1)
     within = chains.mean(within)
-    third, both = _between(settling.mean, chains)
+    third, both = _between(settling.mean, settling.stretch, chains)
     at_end = draw == num_warmup - 1
     between = jnp.where(at_end, both, third)
-    share = between / (between + within + 1e-30)
+    share = jnp.max(between / (between + within + 1e-30))
     longer = settling.stretch * count[0] * share / CORRELATED_DRAWS
-    # Where a potential was not finite, so is the share, and nothing changes.
+    # Where a value was not finite, so is the share, and nothing changes.
     new = jnp.where(longer > 1, jnp.ceil(MARGIN * longer), 1.0)
     bound = jnp.where(at_end, most, min(most, WARMUP_STRETCH))
     new = jnp.minimum(new, bound)
@@ -67,10 +67,22 @@ def stretched(
     return settling._replace(stretch=stretch)
 
 
-def _between(means: jax.Array, chains: OneChain) -> tuple[jax.Array, jax.Array]:
-    """Variance of the means of the third quarter between chains, and of all means."""
+def _between(
+    means: jax.Array, stretch: jax.Array, chains: OneChain
+) -> tuple[jax.Array, jax.Array]:
+    """
+    Variances of the means of the quarters, of each scalar, in terms of the draws of the
+    last one.
+
+    :param means: means of a chain, of shape (2, scalars).
+    :param stretch: that of the draws of the last quarter. Those of the third are
+        shorter, so that the variance of their means is larger by this factor.
+    :param OneChain chains: how measurements are pooled over the chains of the run.
+    :return: variance in the third quarter between chains, and of all means.
+    """
     num = chains.number()
     centre = chains.mean(means)
     third = chains.mean(jnp.square(means[0] - centre[0]))
-    both = chains.mean(jnp.mean(jnp.square(means - jnp.mean(centre))))
+    square = jnp.square(means - jnp.mean(centre, 0))
+    both = chains.mean((square[0] / stretch + square[1]) / 2)
     return third * num / max(num - 1, 1), both * 2 * num / (2 * num - 1)

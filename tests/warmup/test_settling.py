@@ -21,7 +21,10 @@ NUM_WARMUP = 400
 
 
 def records(potential, temperature=1.0, diverging=False):
-    """Records of chains whose potentials have the shape (chains, draws)."""
+    """
+    Records of chains whose potentials have the shape (chains, draws), or whose scalars
+    have the shape (chains, draws, scalars).
+    """
 
     def chain(path):
         def step(record, x):
@@ -30,13 +33,13 @@ def records(potential, temperature=1.0, diverging=False):
                 record,
                 i,
                 NUM_WARMUP,
-                energy,
+                jnp.atleast_1d(energy),
                 jnp.asarray(temperature),
                 jnp.asarray(diverging),
             )
             return new, None
 
-        start = first_settling(jnp.ones(()))
+        start = first_settling(jnp.ones(()), path[0].size)
         draws = (jnp.arange(path.shape[0]), path)
         return jax.lax.scan(step, start, draws)[0]
 
@@ -60,8 +63,9 @@ def test_the_record_is_that_of_the_quarters():
     third, last = path[:, 200:300], path[:, 300:]
     for k, quarter in enumerate((third, last)):
         np.testing.assert_array_equal(record.num_draws[:, k], 100)
-        np.testing.assert_allclose(record.mean[:, k], quarter.mean(1), atol=1e-4)
-        np.testing.assert_allclose(record.square[:, k], 100 * quarter.var(1), rtol=1e-4)
+        mean, square = record.mean[:, k, 0], record.square[:, k, 0]
+        np.testing.assert_allclose(mean, quarter.mean(1), atol=1e-4)
+        np.testing.assert_allclose(square, 100 * quarter.var(1), rtol=1e-4)
 
 
 def test_draws_after_the_warmup_are_not_recorded():
@@ -101,6 +105,18 @@ def test_each_problem_is_named(changes, expected):
     assert sentence.startswith(expected)
     with pytest.warns(UserWarning, match="The warmup has not settled: " + expected):
         warn_unless_settled([sentence])
+
+
+def test_a_site_in_which_chains_are_apart_is_named():
+    """Their potentials agree."""
+    paths = np.stack([settled_chains(seed=seed) for seed in range(3)], -1)
+    paths[..., 2] += 5.0 * np.arange(4)[:, None]
+    record = records(paths)
+    (sentence,) = problems(
+        record, np.full(4, 0.05), np.array([0.05]), np.ones(1), ["length", "scale"]
+    )
+    assert "different places" in sentence
+    assert "of 'scale')" in sentence
 
 
 def test_a_short_warmup_is_not_judged():

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.infer import MCMC
-from stationary import autoregressive
+from shared_models import linear_model
 
 from numpyro_pl import PseudoLangevin
+from numpyro_pl.kernels.blocks import steps_taken
 from numpyro_pl.warmup.pooling import ManyChains, OneChain
 from numpyro_pl.warmup.settling import first_settling, recorded
 from numpyro_pl.warmup.stretch import stretched
@@ -19,40 +20,45 @@ NUM_WARMUP, MOST = 400, 5
 THREE_QUARTERS = 299
 
 
-def potentials(runs, num_chains, correlation):
-    """Stationary potentials of the shape (runs, chains, draws)."""
-    shape = runs, num_chains, NUM_WARMUP + 10
-    return jnp.asarray(autoregressive(shape, correlation), jnp.float32)
-
-
-def stretches(paths, num_warmup=NUM_WARMUP):
-    """Stretch after each draw, of the shape (runs, chains, draws)."""
-    chains = ManyChains("chains") if paths.shape[1] > 1 else OneChain()
+def stretches(
+    runs, num_chains, correlations, num_warmup=NUM_WARMUP, num_draws=NUM_WARMUP + 10
+):
+    """
+    Stretch after each draw, of the shape (runs, chains, draws), of chains whose scalars
+    have these correlations from one draw to the next. A draw that is s times as long
+    forgets s times as much.
+    """
+    chains = ManyChains("chains") if num_chains > 1 else OneChain()
+    correlations = jnp.asarray(correlations)
 
     def chain(path):
-        def step(record, x):
-            i, energy = x
+        def step(carry, x):
+            (scalars, record), (i, noise) = carry, x
+            memory = correlations**record.stretch
+            scalars = memory * scalars + jnp.sqrt(1 - memory**2) * noise
             one, no = jnp.ones(()), jnp.asarray(False)
-            record = recorded(record, i, num_warmup, energy, one, no)
+            record = recorded(record, i, num_warmup, scalars, one, no)
             record = stretched(record, i, num_warmup, MOST, chains)
-            return record, record.stretch
+            return (scalars, record), record.stretch
 
-        draws = (jnp.arange(path.shape[0]), path)
-        return jax.lax.scan(step, first_settling(jnp.ones(())), draws)[1]
+        start = path[0], first_settling(jnp.ones(()), len(correlations))
+        return jax.lax.scan(step, start, (jnp.arange(num_draws), path[1:]))[1]
 
+    shape = runs, num_chains, num_draws + 1, len(correlations)
+    noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     run = jax.vmap(chain, axis_name="chains")
-    return np.asarray(jax.jit(jax.vmap(run))(paths))
+    return np.asarray(jax.jit(jax.vmap(run))(noise))
 
 
 def test_chains_that_mix_well_are_left_alone():
     """Three draws to forget: fewer than one run in fifty has longer draws."""
-    found = stretches(potentials(400, 4, 0.5))[:, :, -1]
+    found = stretches(400, 4, [0.5])[:, :, -1]
     assert (found > 1).mean() < 0.02
 
 
 def test_chains_that_mix_slowly_have_longer_draws():
     """66 draws to forget: five times longer ones, the most that is allowed."""
-    found = stretches(potentials(200, 4, 0.97))
+    found = stretches(200, 4, [0.97])
     assert (found[:, :, :THREE_QUARTERS] == 1).all()
     assert np.median(found[:, :, -1]) == MOST
     assert (found[:, :, -1] >= 2).mean() > 0.95
@@ -63,16 +69,33 @@ def test_chains_that_mix_slowly_have_longer_draws():
     assert (found[:, :, NUM_WARMUP - 1 :] == found[:, :, -1:]).all()
 
 
+def test_the_slowest_scalar_counts():
+    """A scale that takes 66 draws to forget, where the potential takes three."""
+    found = stretches(200, 4, [0.5, 0.97])[:, :, -1]
+    assert np.median(found) == MOST
+    assert (found >= 2).mean() > 0.95
+
+
+def test_twenty_sites_that_mix_well_are_left_alone():
+    """
+    Three draws to forget: fewer than one run in twelve has longer draws, though a third
+    had them for the last quarter of the warmup.
+    """
+    found = stretches(400, 4, [0.5] * 21)
+    assert (found[:, :, NUM_WARMUP - 2] > 1).mean() < 0.4
+    assert (found[:, :, -1] > 1).mean() < 0.08
+
+
 def test_one_chain_is_compared_with_its_own_past():
-    slow, fast = potentials(300, 1, 0.97), potentials(300, 1, 0.5)
-    assert (stretches(slow)[:, 0, -1] >= 2).mean() > 0.5
-    assert (stretches(fast)[:, 0, -1] > 1).mean() < 0.1
-    assert (stretches(slow)[:, :, : NUM_WARMUP - 1] == 1).all()
+    slow, fast = stretches(300, 1, [0.97]), stretches(300, 1, [0.5])
+    assert (slow[:, 0, -1] >= 2).mean() > 0.5
+    assert (fast[:, 0, -1] > 1).mean() < 0.1
+    assert (slow[:, :, : NUM_WARMUP - 1] == 1).all()
 
 
 def test_few_draws_and_infinite_potentials_change_nothing():
-    assert (stretches(potentials(10, 4, 0.97)[..., :100], 90) == 1).all()
-    assert (stretches(jnp.full((1, 4, NUM_WARMUP), jnp.nan)) == 1).all()
+    assert (stretches(10, 4, [0.97], num_warmup=90, num_draws=100) == 1).all()
+    assert (stretches(1, 4, [jnp.nan]) == 1).all()
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +125,22 @@ def test_a_longer_draw_makes_as_many_more_steps(gaussian_run):
         assert abs(found - expected) < 5 / 4000**0.5
         assert kernel.account(after).num_steps == num
         assert abs(float(after.kinetic_temperature) - 1) < 5 * (2 / 4000) ** 0.5
+
+
+def test_a_draw_of_a_tall_model_makes_as_many_more_steps(regression):
+    """Its draws have as many steps as the warmup finds, here fewer than a block."""
+    kernel = PseudoLangevin(linear_model)
+    mcmc = MCMC(kernel, num_warmup=40, num_samples=1, progress_bar=False)
+    mcmc.run(jax.random.key(0), *regression)
+    state = mcmc.last_state
+    run = kernel._run(kernel._bind(regression, {})[0], (regression, {}), state.z)
+    usual, blocks = int(state.frame.num_steps), run.schedule.blocks_per_draw
+    assert 10 <= usual < 100
+    longer = state._replace(settling=state.settling._replace(stretch=jnp.asarray(3)))
+    for one, times in ((state, 1), (longer, 3)):
+        draw = [steps_taken(run, 10**4 + i, OneChain(), one) for i in range(blocks)]
+        assert sum(int(steps) for steps in draw) == times * usual
+        assert kernel.account(one).num_steps == times * usual
 
 
 def test_a_number_of_steps_that_the_user_sets_stays(gaussian_run):
