@@ -15,7 +15,7 @@ from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import leaf_names, row
 from numpyro_pl.warmup.noise import estimate_noise
-from numpyro_pl.warmup.settling import problems, watched_sites
+from numpyro_pl.warmup.settling import problems
 
 __all__ = ["OF_EVERY_RUN", "Account", "KernelAccount", "warmup_problems"]
 
@@ -109,7 +109,7 @@ class KernelAccount:
             else known.num_steps,
             tracks_noise=[bool(m.tracks_noise) for m in run.dynamics.members],
             is_balanced=bool(run.dynamics.uses_friction and possible),
-            problems=warmup_problems(run.dynamics, sizes, measured, watched_sites(z))
+            problems=warmup_problems(run.dynamics, sizes, measured, run.scales)
             if plan.num_warmup
             else [],
         )
@@ -149,7 +149,7 @@ def _with_chains(state: LangevinState) -> LangevinState:
 
 
 def warmup_problems(
-    dynamics: Partition, sizes: np.ndarray, measured: tuple, watched: list[str]
+    dynamics: Partition, sizes: np.ndarray, measured: tuple, scales: tuple[str, ...]
 ) -> list:
     """
     What was wrong at the end of a warmup, one sentence for each.
@@ -157,13 +157,13 @@ def warmup_problems(
     :param Partition dynamics: the dynamics of each group.
     :param sizes: number of coordinates of each group.
     :param measured: record and noise fraction of one chain or of several.
-    :param watched: names of the sites of one value in the record.
+    :param scales: names of the scales in the record.
     """
     allowed = np.array([_allowed_noise(m) for m in dynamics.members])
     if np.ndim(measured[1]) == (0 if len(sizes) == 1 else 1):
         measured = jax.tree.map(lambda x: np.asarray(x)[None], measured)
     record, noise = measured
-    return problems(record, noise, allowed, sizes, watched)
+    return problems(record, noise, allowed, sizes, scales)
 
 
 def _allowed_noise(dynamics) -> float:

@@ -17,14 +17,12 @@ from numpyro_pl.kernels.account import warmup_problems
 from numpyro_pl.kernels.placement import chains_together
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
-from numpyro_pl.trees.arithmetic import row
 from numpyro_pl.warmup.frame import has_left
 from numpyro_pl.warmup.settling import (
     BAD_SHARE,
     warn_of_distance,
     warn_of_divergences,
     warn_unless_settled,
-    watched_sites,
 )
 
 __all__ = ["report", "say_if", "shown"]
@@ -48,10 +46,9 @@ def report(run: Run, i, state: LangevinState) -> None:
     num_warmup, shards = run.schedule.num_warmup, run.binding.potential.shards
     state = chains_together(shards, state.rng_key, state)
     dynamics, sizes = run.dynamics, np.atleast_1d(run.layout.sizes)
-    names = watched_sites(row(state.z, 0) if jnp.ndim(state.i) > 0 else state.z)
 
     def settled(*measured):
-        warn_unless_settled(warmup_problems(dynamics, sizes, measured, names))
+        warn_unless_settled(warmup_problems(dynamics, sizes, measured, run.scales))
 
     if num_warmup:
         say_if(i == num_warmup - 1, settled, state.settling, state.noise_fraction)

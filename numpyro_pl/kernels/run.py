@@ -29,6 +29,7 @@ from numpyro_pl.warmup.frame import (
 from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import Target
 from numpyro_pl.warmup.schedule import Schedule
+from numpyro_pl.warmup.settling import MOST_SCALES
 from numpyro_pl.warmup.stretch import LARGEST_STRETCH
 
 __all__ = ["Run"]
@@ -99,6 +100,11 @@ class Run(NamedTuple):
         if self.full_potential:
             return potential.full(z, *self.data)
         return potential.estimate(rng_key, z, *self.data, num=START_BATCHES)
+
+    @property
+    def scales(self) -> tuple[str, ...]:
+        """Names of the scales in which chains are compared."""
+        return self.binding.sites.scales[:MOST_SCALES]
 
     @property
     def most_stretch(self) -> int:

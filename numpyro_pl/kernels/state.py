@@ -13,7 +13,7 @@ from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.increments import Increments
 from numpyro_pl.trees.random_bits import fold_in
 from numpyro_pl.warmup.control import Control, first_control
-from numpyro_pl.warmup.settling import Settling, first_settling, watched_sites
+from numpyro_pl.warmup.settling import Settling, first_settling
 
 __all__ = ["LangevinState", "first_state"]
 
@@ -147,7 +147,7 @@ def first_state(
         noise_fraction=jnp.zeros_like(temperature),
         noise_eigenvalue=zero,
         control=first_control(potential_energy, heat),
-        settling=first_settling(temperature, 1 + len(watched_sites(z))),
+        settling=first_settling(temperature, len(run.scales)),
         frame=frame,
         kept=jax.tree.map(_unknown, jax.eval_shape(run.kept, z)),
         diverging=jnp.asarray(False),

@@ -148,7 +148,7 @@ def _record(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinStat
         state.settling,
         i,
         num_warmup,
-        settling.watched(state.potential_energy, state.z),
+        settling.watched(state.potential_energy, state.z, run.scales),
         state.kinetic_temperature / state.temperature,
         state.diverging,
     )

@@ -3,12 +3,14 @@
 
 """Checks made before sampling starts: each error names the mistake and the remedy."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpyro.distributions import constraints
 from numpyro.infer.initialization import init_to_uniform
 
 from numpyro_pl.model.handlers import IndexedModel, trace_of
@@ -37,11 +39,13 @@ class Site(NamedTuple):
 
     - **observed** - whether it has data.
     - **discrete** - whether its support is discrete.
+    - **scale** - whether it is one number with a bounded support, such as a scale.
     - **plates** - sizes of the plates around it, as traced, by name.
     """
 
     observed: bool
     discrete: bool
+    scale: bool
     plates: dict[str, int]
 
 
@@ -54,12 +58,14 @@ class ModelSites(NamedTuple):
     - **data_size** - number of data: the size of the largest plate around an observed
       site, 1 where there is none.
     - **crossed** - whether an observed site is inside several subsampled plates.
+    - **scales** - latent sites of one number with a bounded support.
     """
 
     latent: tuple[str, ...] | None = None
     batch_dependent: tuple[str, ...] = ()
     data_size: int = 1
     crossed: bool = False
+    scales: tuple[str, ...] = ()
 
 
 def sites_of(trace: dict[str, dict]) -> dict[str, Site]:
@@ -72,11 +78,19 @@ def sites_of(trace: dict[str, dict]) -> dict[str, Site]:
         name: Site(
             bool(site["is_observed"]),
             site["fn"].support.is_discrete,
+            _is_scale(site["fn"]),
             {frame.name: frame.size for frame in site["cond_indep_stack"]},
         )
         for name, site in trace.items()
         if site["type"] == "sample"
     }
+
+
+def _is_scale(distribution: Any) -> bool:
+    support = distribution.support
+    support = getattr(support, "base_constraint", support)
+    is_real = isinstance(support, type(constraints.real))
+    return math.prod(distribution.shape()) == 1 and not is_real
 
 
 def sites_on_full_data(model: Callable, args, kwargs) -> dict[str, Site]:
@@ -207,7 +221,11 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
         if site.observed
     )
     return ModelSites(
-        latent, tuple(flow.dependent), max(data_sizes, default=1), crossed
+        latent,
+        tuple(flow.dependent),
+        max(data_sizes, default=1),
+        crossed,
+        tuple(name for name in latent if sites[name].scale),
     )
 
 

@@ -5,10 +5,12 @@
 Whether chains have settled by the end of their warmup.
 
 The third and the last quarter of the warmup are compared: a chain that still falls has
-a lower potential in the last one. Chains are compared in the potential and in the sites
-of one value: scales of a hierarchical model or a horseshoe and lengths of a Gaussian
-process may be in different places where the potentials agree. One warning says what is
-wrong and what to change.
+a lower potential in the last one. Chains are compared in the potential and in scales,
+which are sites of one number with a bounded support: those of a hierarchical model or a
+horseshoe, and lengths of a Gaussian process, may be in different places where the
+potentials agree. (Not in other numbers: the bias of a network's output is nowhere near
+the same in all modes, and predictions are.) One warning says what is wrong and what to
+change.
 """
 
 import warnings
@@ -19,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from numpyro_pl.trees.arithmetic import Tree, leaf_names
+from numpyro_pl.trees.arithmetic import Tree
 
 __all__ = [
     "Settling",
@@ -30,11 +32,10 @@ __all__ = [
     "warn_of_divergences",
     "warn_unless_settled",
     "watched",
-    "watched_sites",
 ]
 
-MOST_SITES = 20
-"""Sites of one value that are compared."""
+MOST_SCALES = 20
+"""Scales that are compared, the first of a model."""
 
 FEWEST_DRAWS = 50
 """Draws of a quarter of the warmup from which it can be judged."""
@@ -59,7 +60,7 @@ class Settling(NamedTuple):
     entry for the third quarter and one for the last.
 
     - **num_draws** - number of draws.
-    - **mean** - means of the scalars of :func:`watched`, of shape (2, scalars).
+    - **mean** - means of the numbers of :func:`watched`, of shape (2, numbers).
     - **square** - sums of their squared deviations.
     - **temperature** - mean kinetic temperature in the last quarter, relative to the
       target; by group.
@@ -76,48 +77,41 @@ class Settling(NamedTuple):
     stretch: jax.Array
 
 
-def watched_sites(z: Tree) -> list[str]:
-    """Names of the sites of one value that are compared between chains."""
-    named = zip(leaf_names(z), jax.tree.leaves(z), strict=True)
-    return [name for name, x in named if x.size == 1][:MOST_SITES]
-
-
-def watched(potential_energy: jax.Array, z: Tree) -> jax.Array:
+def watched(potential_energy: jax.Array, z: Tree, scales: Sequence[str]) -> jax.Array:
     """
-    The scalars in which chains are compared: the potential and the values of
-    :func:`watched_sites`.
+    The numbers in which chains are compared: the potential and the scales.
 
     :param potential_energy: potential of a draw, in nats.
     :param z: the draw.
+    :param scales: names of sites of one number.
     """
-    known = dict(zip(leaf_names(z), jax.tree.leaves(z), strict=True))
-    sites = [known[name].reshape(()) for name in watched_sites(z)]
-    return jnp.stack([potential_energy, *sites]).astype(potential_energy.dtype)
+    numbers = [potential_energy, *(z[name].reshape(()) for name in scales)]
+    return jnp.stack(numbers).astype(potential_energy.dtype)
 
 
-def first_settling(temperature: jax.Array, num_scalars: int = 1) -> Settling:
+def first_settling(temperature: jax.Array, num_scales: int = 0) -> Settling:
     """
     An empty record.
 
     :param temperature: gives the type and the number of groups.
-    :param int num_scalars: number of the scalars of :func:`watched`.
+    :param int num_scales: number of the scales that are compared.
     """
     dtype = temperature.dtype
-    scalars = jnp.zeros((2, num_scalars), dtype)
+    numbers = jnp.zeros((2, 1 + num_scales), dtype)
     none, once = jnp.zeros((), dtype), jnp.ones((), int)
     unknown = jnp.zeros_like(temperature)
-    return Settling(jnp.zeros(2, dtype), scalars, scalars, unknown, none, once)
+    return Settling(jnp.zeros(2, dtype), numbers, numbers, unknown, none, once)
 
 
 def recorded(
-    settling: Settling, draw, num_warmup: int, scalars, kinetic, diverging
+    settling: Settling, draw, num_warmup: int, numbers, kinetic, diverging
 ) -> Settling:
     """
     The record after a draw.
 
     :param draw: number of the draw.
     :param int num_warmup: number of warmup draws.
-    :param scalars: those of :func:`watched`.
+    :param numbers: those of :func:`watched`.
     :param kinetic: its kinetic temperature relative to the target, by group.
     :param diverging: whether it diverged.
     """
@@ -125,10 +119,10 @@ def recorded(
     within = jnp.stack([(draw >= third) & (draw < last), draw >= last])
     within &= draw < num_warmup
     count = settling.num_draws + within
-    counts, number = within[:, None], jnp.maximum(count, 1)[:, None]
-    step = scalars - settling.mean
-    mean = settling.mean + jnp.where(counts, step / number, 0.0)
-    square = settling.square + jnp.where(counts, step * (scalars - mean), 0.0)
+    counts, known = within[:, None], jnp.maximum(count, 1)[:, None]
+    step = numbers - settling.mean
+    mean = settling.mean + jnp.where(counts, step / known, 0.0)
+    square = settling.square + jnp.where(counts, step * (numbers - mean), 0.0)
     share = within[1] / jnp.maximum(count[1], 1)
     temperature = settling.temperature + share * (kinetic - settling.temperature)
     divergences = settling.divergences + (within[1] & diverging)
@@ -140,7 +134,7 @@ def problems(
     noise: Any,
     allowed_noise: Any,
     num_coordinates: Any,
-    sites: Sequence[str] = (),
+    scales: Sequence[str] = (),
 ) -> list[str]:
     """
     What is wrong at the end of a warmup, one sentence for each.
@@ -149,7 +143,7 @@ def problems(
     :param noise: noise fractions, of shape (chains, groups).
     :param allowed_noise: those asked for, of shape (groups,).
     :param num_coordinates: number of coordinates of each group.
-    :param sites: names of :func:`watched_sites`.
+    :param scales: names of those that were :func:`watched`.
     """
     count, mean, square = (np.asarray(x, float) for x in settling[:3])
     if count[:, 1].min() < FEWEST_DRAWS:
@@ -161,7 +155,7 @@ def problems(
     if steps[:, 0].mean() > FALL + FALL_CHANCE / len(mean) ** 0.5:
         found.append("the potential is still falling: warm up longer")
     if len(mean) > 1:
-        r_hat, whose = _farthest_apart(mean[:, 1], variance, sites)
+        r_hat, whose = _farthest_apart(mean[:, 1], variance, scales)
         if r_hat > APART:
             found.append(
                 f"the chains are in different places (R-hat {r_hat:.2f} of {whose}): "
@@ -194,18 +188,18 @@ def problems(
 
 
 def _farthest_apart(
-    mean: np.ndarray, variance: np.ndarray, sites: Sequence[str]
+    mean: np.ndarray, variance: np.ndarray, scales: Sequence[str]
 ) -> tuple[float, str]:
     """
     The largest R-hat, and what it is of.
 
-    :param mean: means of shape (chains, scalars).
+    :param mean: means of the potential and the scales, of shape (chains, numbers).
     :param variance: variances within each chain.
-    :param sites: names of the scalars after the potential.
+    :param scales: names of the scales.
     """
     r_hat = np.sqrt(1 + mean.var(0, ddof=1) / (variance.mean(0) + 1e-30))
     worst = int(np.argmax(r_hat))
-    return r_hat[worst], f"'{sites[worst - 1]}'" if worst else "their potentials"
+    return r_hat[worst], f"'{scales[worst - 1]}'" if worst else "their potentials"
 
 
 def warn_unless_settled(found: list[str]) -> None:

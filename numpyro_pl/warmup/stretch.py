@@ -7,7 +7,7 @@ How many times longer draws are made for chains that mix slowly.
 A draw is one pass over the data, or 100 steps if that is more. Where chains need many
 such draws to forget their past, as in small networks whose data fits them tightly, a
 run of the usual number of draws ends before the chains agree. So the correlation of the
-potential and of the sites of one value is measured in the warmup: from the means of its
+potential and of scales is measured in the warmup: from the means of its
 third and fourth quarters, of all chains, whose variance is that of single draws times
 the correlation time over their number. The slowest of them counts.
 """
@@ -21,7 +21,7 @@ from numpyro_pl.warmup.settling import FEWEST_DRAWS, Settling
 __all__ = ["LARGEST_STRETCH", "stretched"]
 
 CORRELATED_DRAWS = 10.0
-"""Draws per independent one of the slowest scalar from which draws are made longer.
+"""Draws per independent one of the slowest number from which draws are made longer.
 Four chains of a thousand draws are then worth 400; what is measured on chains that mix
 well stays below it by chance."""
 
@@ -71,10 +71,10 @@ def _between(
     means: jax.Array, stretch: jax.Array, chains: OneChain
 ) -> tuple[jax.Array, jax.Array]:
     """
-    Variances of the means of the quarters, of each scalar, in terms of the draws of the
+    Variances of the means of the quarters, of each number, in terms of the draws of the
     last one.
 
-    :param means: means of a chain, of shape (2, scalars).
+    :param means: means of a chain, of shape (2, numbers).
     :param stretch: that of the draws of the last quarter. Those of the third are
         shorter, so that the variance of their means is larger by this factor.
     :param OneChain chains: how measurements are pooled over the chains of the run.

@@ -22,8 +22,8 @@ NUM_WARMUP = 400
 
 def records(potential, temperature=1.0, diverging=False):
     """
-    Records of chains whose potentials have the shape (chains, draws), or whose scalars
-    have the shape (chains, draws, scalars).
+    Records of chains whose potentials have the shape (chains, draws), or whose numbers
+    have the shape (chains, draws, numbers).
     """
 
     def chain(path):
@@ -39,7 +39,7 @@ def records(potential, temperature=1.0, diverging=False):
             )
             return new, None
 
-        start = first_settling(jnp.ones(()), path[0].size)
+        start = first_settling(jnp.ones(()), path[0].size - 1)
         draws = (jnp.arange(path.shape[0]), path)
         return jax.lax.scan(step, start, draws)[0]
 

@@ -24,7 +24,7 @@ def stretches(
     runs, num_chains, correlations, num_warmup=NUM_WARMUP, num_draws=NUM_WARMUP + 10
 ):
     """
-    Stretch after each draw, of the shape (runs, chains, draws), of chains whose scalars
+    Stretch after each draw, of the shape (runs, chains, draws), of chains whose numbers
     have these correlations from one draw to the next. A draw that is s times as long
     forgets s times as much.
     """
@@ -33,15 +33,15 @@ def stretches(
 
     def chain(path):
         def step(carry, x):
-            (scalars, record), (i, noise) = carry, x
+            (numbers, record), (i, noise) = carry, x
             memory = correlations**record.stretch
-            scalars = memory * scalars + jnp.sqrt(1 - memory**2) * noise
+            numbers = memory * numbers + jnp.sqrt(1 - memory**2) * noise
             one, no = jnp.ones(()), jnp.asarray(False)
-            record = recorded(record, i, num_warmup, scalars, one, no)
+            record = recorded(record, i, num_warmup, numbers, one, no)
             record = stretched(record, i, num_warmup, MOST, chains)
-            return (scalars, record), record.stretch
+            return (numbers, record), record.stretch
 
-        start = path[0], first_settling(jnp.ones(()), len(correlations))
+        start = path[0], first_settling(jnp.ones(()), len(correlations) - 1)
         return jax.lax.scan(step, start, (jnp.arange(num_draws), path[1:]))[1]
 
     shape = runs, num_chains, num_draws + 1, len(correlations)
@@ -69,7 +69,7 @@ def test_chains_that_mix_slowly_have_longer_draws():
     assert (found[:, :, NUM_WARMUP - 1 :] == found[:, :, -1:]).all()
 
 
-def test_the_slowest_scalar_counts():
+def test_the_slowest_number_counts():
     """A scale that takes 66 draws to forget, where the potential takes three."""
     found = stretches(200, 4, [0.5, 0.97])[:, :, -1]
     assert np.median(found) == MOST

@@ -1,0 +1,29 @@
+# Copyright The numpyro_pl authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""In which sites of a model chains are compared."""
+
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+
+from numpyro_pl.model.sites import inspect_sites
+
+
+def model(y):
+    numpyro.sample("length", dist.LogNormal(0, 1))
+    numpyro.sample("share", dist.Beta(2, 2).expand([1]).to_event(1))
+    sd = numpyro.sample("sd", dist.HalfNormal(1))
+    numpyro.sample("of_each", dist.HalfNormal(1).expand([3]).to_event(1))
+    numpyro.sample("shares", dist.Dirichlet(jnp.ones(2)))
+    mean = numpyro.sample("mean", dist.Normal(0, 1))
+    numpyro.sample("bias", dist.Normal(0, 1).expand([1]).to_event(1))
+    numpyro.sample("flat", dist.ImproperUniform(dist.constraints.real, (), ()))
+    with numpyro.plate("data", len(y)):
+        numpyro.sample("y", dist.Normal(mean, sd), obs=y)
+
+
+def test_scales_are_latent_numbers_with_a_bounded_support():
+    sites = inspect_sites(model, {}, (jnp.zeros(4),), {})
+    assert sites.scales == ("length", "share", "sd")
+    assert len(sites.latent) == 8
