@@ -46,9 +46,9 @@ class PseudoLangevin(LangevinKernel):
         to `MCMC.run`.
     :param int num_steps: integrator steps, of one gradient each, per draw. Default: one
         pass over the data, `ceil(N / B)`, but from 100 to 500; 10 where no plate is
-        subsampled. The warmup makes draws up to five times longer, but not longer than
-        500 steps, where chains mix slowly, and shorter where they move faster (see
-        `dense_mass`).
+        subsampled. The warmup makes draws up to 20 times longer, but not longer than
+        2,000 steps (500 from 20,000 coordinates), where chains mix slowly, and shorter
+        where they move faster (see `dense_mass`).
     :param float noise_fraction: share of the thermostat's noise that the minibatches
         may supply, in (0, 1]. Smaller is more accurate and slower: the chain forgets
         its past in about `1 / (2 * noise_fraction)` passes over the data. Default: 0.2

@@ -14,7 +14,7 @@ from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.protocol import required
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
-from numpyro_pl.kernels.binding import MOST_STEPS, Binding
+from numpyro_pl.kernels.binding import Binding
 from numpyro_pl.kernels.collect import collected
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.kernels.settings import KernelSettings
@@ -30,7 +30,7 @@ from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import Target
 from numpyro_pl.warmup.schedule import Schedule
 from numpyro_pl.warmup.settling import MOST_SCALES
-from numpyro_pl.warmup.stretch import LARGEST_STRETCH
+from numpyro_pl.warmup.stretch import largest_stretch
 
 __all__ = ["Run"]
 
@@ -112,8 +112,9 @@ class Run(NamedTuple):
         plan = self.schedule
         if self.settings.num_steps is not None or plan.interval is not None:
             return 1
-        usual = plan.blocks_per_draw * plan.block_steps
-        return min(max(MOST_STEPS // usual, 1), LARGEST_STRETCH)
+        return largest_stretch(
+            plan.blocks_per_draw * plan.block_steps, self.layout.size
+        )
 
     @property
     def is_white(self) -> bool:

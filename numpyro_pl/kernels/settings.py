@@ -34,8 +34,8 @@ class KernelSettings:
 
     :param int num_steps: integrator steps, of one gradient each, per draw. None: one
         pass over the data, `ceil(N / B)`, but from 100 to 500; 10 where no plate is
-        subsampled. Draws become up to five times longer, but not longer than 500 steps,
-        where the warmup finds that chains mix slowly.
+        subsampled. Draws become up to 20 times longer, but not longer than 2,000 steps
+        (500 from 20,000 coordinates), where the warmup finds that chains mix slowly.
     :param str increments: random increments, `"gaussian"`, `"signs"` (random signs:
         much cheaper in large models, same mean, variance and third moment), or `"auto"`
         (Gaussian up to 10,000 coordinates).

@@ -14,7 +14,7 @@ from numpyro_pl import PseudoLangevin
 from numpyro_pl.kernels.blocks import steps_taken
 from numpyro_pl.warmup.pooling import ManyChains, OneChain
 from numpyro_pl.warmup.settling import first_settling, recorded
-from numpyro_pl.warmup.stretch import stretched
+from numpyro_pl.warmup.stretch import largest_stretch, stretched
 
 NUM_WARMUP, MOST = 400, 5
 THREE_QUARTERS = 299
@@ -147,4 +147,19 @@ def test_a_number_of_steps_that_the_user_sets_stays(gaussian_run):
     kernel, state = gaussian_run
     own = PseudoLangevin(potential_fn=kernel._potential_fn, num_steps=10)
     assert own._run(own._bind((), {})[0], ((), {}), state.z).most_stretch == 1
-    assert kernel._run(kernel._bind((), {})[0], ((), {}), state.z).most_stretch == 5
+    assert kernel._run(kernel._bind((), {})[0], ((), {}), state.z).most_stretch == 20
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "size", "expected"),
+    [
+        (10, 20_000, 20),
+        (100, 20_000, 20),
+        (500, 5, 4),
+        (100, 20_001, 5),
+        (600, 10**6, 1),
+    ],
+)
+def test_how_long_draws_may_become(num_steps, size, expected):
+    """2,000 steps in small models, 500 in large ones."""
+    assert largest_stretch(num_steps, size) == expected
