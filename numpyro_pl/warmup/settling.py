@@ -8,8 +8,8 @@ The third and the last quarter of the warmup are compared: a chain that still fa
 a lower potential in the last one. Chains are compared in the potential and in scales,
 which are sites of one number with a bounded support: those of a hierarchical model or a
 horseshoe, and lengths of a Gaussian process, may be in different places where the
-potentials agree. (Not in other numbers: the bias of a network's output is nowhere near
-the same in all modes, and predictions are.) One warning says what is wrong and what to
+potentials agree. Other numbers do not count: the bias of a network's output differs
+between modes whose predictions agree. One warning says what is wrong and what to
 change.
 """
 

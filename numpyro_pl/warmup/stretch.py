@@ -7,9 +7,9 @@ How many times longer draws are made for chains that mix slowly.
 A draw is one pass over the data, or 100 steps if that is more. Where chains need many
 such draws to forget their past, as in small networks whose data fits them tightly, a
 run of the usual number of draws ends before the chains agree. So the correlation of the
-potential and of scales is measured in the warmup: from the means of its
-third and fourth quarters, of all chains, whose variance is that of single draws times
-the correlation time over their number. The slowest of them counts.
+potential and of scales is measured in the warmup: from the means of its third and
+fourth quarters, of all chains, whose variance is that of single draws times the
+correlation time over their number. The slowest of them counts.
 """
 
 import jax
@@ -33,13 +33,14 @@ roughly. A network regression 10-50-1, whose draws the estimate alone made twice
 long, had 58 effective ones of 4,000 with one key and 416 with another."""
 
 LARGEST_STRETCH, WARMUP_STRETCH = 20, 3
-"""Small networks with at most five times the usual steps ended with R-hats of 1.08 and
-1.18 where they now have 1.03 and 1.05. The warmup, of which the last quarter may be
-longer, costs at most half as much again."""
+"""With at most five times the usual steps two small networks ended with R-hats of 1.08
+and 1.18. The warmup, of which the last quarter may be longer, costs at most half as
+much again."""
 
 LONGEST_DRAW, LONGEST_OF_LARGE = 2000, 500
-"""Steps up to which draws become longer, and those of large models, whose weights never
-mix. NUTS makes 1,023 steps in networks that mix slowly, each on all of the data."""
+"""Steps up to which draws become longer, in small models and in large ones, whose
+weights never mix. NUTS makes 1,023 steps in networks that mix slowly, each on all of
+the data."""
 
 
 def largest_stretch(num_steps: int, size: int) -> int:

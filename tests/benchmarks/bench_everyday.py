@@ -87,11 +87,12 @@ def compare(name: str) -> None:
     nuts = sampled(NUTS(problem.model), 1000, 100, problem.args)
     ours = sampled(PseudoLangevin(problem.minibatch), 500, 0, problem.args)
     energy, of_nuts = ours["potential_energy"], nuts["potential_energy"]
+    temperature = ours["kinetic_temperature"][ours["diverging"] == 0].mean()
     print(
         f"{name}: off {(energy.mean() - of_nuts.mean()) / of_nuts.std():+.2f}, ratio "
         f"of sd {energy.std() / of_nuts.std():.2f}, R-hat "
         f"{split_gelman_rubin(energy):.3f} (NUTS {split_gelman_rubin(of_nuts):.3f}), "
-        f"temperature {ours['kinetic_temperature'].mean():.3f}, divergences "
+        f"temperature {temperature:.3f}, divergences "
         f"{ours['diverging'].sum():.0f} (NUTS {nuts['diverging'].sum():.0f}), "
         f"{ours['seconds']:.0f} s (NUTS {nuts['seconds']:.0f} s)"
     )
