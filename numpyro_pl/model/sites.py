@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 from numpyro.distributions import constraints
 from numpyro.infer.initialization import init_to_uniform
 
@@ -39,7 +40,7 @@ class Site(NamedTuple):
 
     - **observed** - whether it has data.
     - **discrete** - whether its support is discrete.
-    - **scale** - whether it is one number with a bounded support, such as a scale.
+    - **scale** - whether it is latent and one number with a bounded support.
     - **plates** - sizes of the plates around it, as traced, by name.
     """
 
@@ -78,7 +79,7 @@ def sites_of(trace: dict[str, dict]) -> dict[str, Site]:
         name: Site(
             bool(site["is_observed"]),
             site["fn"].support.is_discrete,
-            _is_scale(site["fn"]),
+            not site["is_observed"] and _is_scale(site["fn"]),
             {frame.name: frame.size for frame in site["cond_indep_stack"]},
         )
         for name, site in trace.items()
@@ -87,10 +88,14 @@ def sites_of(trace: dict[str, dict]) -> dict[str, Site]:
 
 
 def _is_scale(distribution: Any) -> bool:
+    """Whether the unconstrained value is one number, and another than the value."""
     support = distribution.support
-    support = getattr(support, "base_constraint", support)
-    is_real = isinstance(support, type(constraints.real))
-    return math.prod(distribution.shape()) == 1 and not is_real
+    base = getattr(support, "base_constraint", support)
+    if support.is_discrete or isinstance(base, type(constraints.real)):
+        return False
+    # Two shares are one number, and one share is none.
+    shape = dist.biject_to(support).inverse_shape(distribution.shape())
+    return math.prod(shape) == 1
 
 
 def sites_on_full_data(model: Callable, args, kwargs) -> dict[str, Site]:

@@ -3,10 +3,12 @@
 
 """In which sites of a model chains are compared."""
 
+import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
+from numpyro_pl import PseudoLangevin
 from numpyro_pl.model.sites import inspect_sites
 
 
@@ -15,7 +17,10 @@ def model(y):
     numpyro.sample("share", dist.Beta(2, 2).expand([1]).to_event(1))
     sd = numpyro.sample("sd", dist.HalfNormal(1))
     numpyro.sample("of_each", dist.HalfNormal(1).expand([3]).to_event(1))
-    numpyro.sample("shares", dist.Dirichlet(jnp.ones(2)))
+    numpyro.sample("two_shares", dist.Dirichlet(jnp.ones(2)))
+    numpyro.sample("shares", dist.Dirichlet(jnp.ones(3)))
+    numpyro.sample("one_share", dist.Dirichlet(jnp.ones(1)))
+    numpyro.sample("correlation", dist.LKJCholesky(2))
     mean = numpyro.sample("mean", dist.Normal(0, 1))
     numpyro.sample("bias", dist.Normal(0, 1).expand([1]).to_event(1))
     numpyro.sample("flat", dist.ImproperUniform(dist.constraints.real, (), ()))
@@ -25,5 +30,16 @@ def model(y):
 
 def test_scales_are_latent_numbers_with_a_bounded_support():
     sites = inspect_sites(model, {}, (jnp.zeros(4),), {})
-    assert sites.scales == ("length", "share", "sd")
-    assert len(sites.latent) == 8
+    assert sites.scales == ("length", "share", "sd", "two_shares", "correlation")
+    assert len(sites.latent) == 11
+
+
+def test_a_site_without_a_number_is_not_compared():
+    """The share of one group, in a model written for any number of them."""
+    kernel = PseudoLangevin(model)
+    data = (jnp.zeros(4),), {}
+    state = kernel.init(jax.random.key(0), 10, None, *data)
+    assert state.z["one_share"].size == 0
+    assert state.settling.mean.shape == (2, 6)
+    after = jax.eval_shape(lambda state: kernel.sample(state, *data), state)
+    assert after.settling.mean.shape == (2, 6)
