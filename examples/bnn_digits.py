@@ -159,26 +159,11 @@ def measure(langevin: Posterior, nuts: Posterior) -> dict[str, Any]:
             f"seconds{suffix}": one.seconds,
         }
 
-    # Counted and averaged over every draw since the end of warmup.
-    state = langevin.mcmc.last_state
-    figures["divergences"] = int(np.sum(state.num_divergences))
-    temperature = np.asarray(state.mean_kinetic_temperature)
-    figures["kinetic_temperature"] = float(temperature.mean())
-    figures["group_temperatures"] = np.atleast_1d(temperature.mean(0)).tolist()
-    fields = langevin.mcmc.get_extra_fields()
-    figures["noise_fraction"] = float(np.mean(fields["noise_fraction"]))
-
+    figures |= measure_chains(langevin, nuts.probs)
     first, second, *_ = nuts.probs
     figures |= {
-        "agreement": diagnostics.agreement(langevin.probs, nuts.probs),
         "agreement_nuts": diagnostics.agreement(first, second),
-        "total_variation": diagnostics.total_variation(langevin.probs, nuts.probs),
         "total_variation_nuts": diagnostics.total_variation(first, second),
-        "total_variation_chain": float(
-            np.mean(
-                [diagnostics.total_variation(p, nuts.probs) for p in langevin.probs]
-            )
-        ),
     }
 
     # Weights of a network are not identified; its predictions and energy are.
@@ -206,6 +191,29 @@ def measure(langevin: Posterior, nuts: Posterior) -> dict[str, Any]:
             ),
         }
     return figures
+
+
+def measure_chains(langevin: Posterior, probs: np.ndarray) -> dict[str, Any]:
+    """
+    Temperatures, noise and divergences of a run, and how far its predictions are from
+    those of a reference.
+
+    :param probs: probabilities of the reference, of shape (..., points, classes).
+    """
+    # Counted and averaged over every draw since the end of warmup.
+    state = langevin.mcmc.last_state
+    temperature = np.asarray(state.mean_kinetic_temperature)
+    fields = langevin.mcmc.get_extra_fields()
+    by_chain = [diagnostics.total_variation(p, probs) for p in langevin.probs]
+    return {
+        "divergences": int(np.sum(state.num_divergences)),
+        "kinetic_temperature": float(temperature.mean()),
+        "group_temperatures": np.atleast_1d(temperature.mean(0)).tolist(),
+        "noise_fraction": float(np.mean(fields["noise_fraction"])),
+        "agreement": diagnostics.agreement(langevin.probs, probs),
+        "total_variation": diagnostics.total_variation(langevin.probs, probs),
+        "total_variation_chain": float(np.mean(by_chain)),
+    }
 
 
 def _identified(one: Posterior) -> dict[str, np.ndarray]:

@@ -89,7 +89,7 @@ def watched(potential_energy: jax.Array, z: Tree, scales: Sequence[str]) -> jax.
     return jnp.stack(numbers).astype(potential_energy.dtype)
 
 
-def first_settling(temperature: jax.Array, num_scales: int = 0) -> Settling:
+def first_settling(temperature: jax.Array, num_scales: int) -> Settling:
     """
     An empty record.
 

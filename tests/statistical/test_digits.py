@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from digits_runs import measured, reference
+from digits_runs import reference
 
 from numpyro_pl import SGNHT, AdLaLa, diagnostics
 
@@ -43,6 +43,13 @@ images for which it is smallest.
 """
 
 
+def measured(bnn_digits, langevin, nuts):
+    """Figures of a run beside the stored reference."""
+    off = (langevin.potential.mean() - nuts.potential) / nuts.potential_sd
+    figures = bnn_digits.measure_chains(langevin, nuts.probs)
+    return {**figures, "potential_diff_sd": float(off)}
+
+
 @pytest.fixture(scope="module")
 def runs(bnn_digits, nuts):
     """Figures and mean probabilities of three seeds against one NUTS reference."""
@@ -50,7 +57,7 @@ def runs(bnn_digits, nuts):
     for seed in SEEDS:
         langevin = bnn_digits.sample_langevin(seed)
         mean = np.asarray(langevin.probs, np.float64).mean((0, 1))
-        found[seed] = measured(langevin, nuts), mean
+        found[seed] = measured(bnn_digits, langevin, nuts), mean
     return found
 
 
@@ -96,7 +103,7 @@ def test_the_seeds_together_predict_as_nuts_does(runs, nuts):
 @pytest.mark.parametrize("kernel", [SGNHT, AdLaLa])
 def test_partitioned_kernels_agree_with_nuts(bnn_digits, nuts, kernel):
     langevin = bnn_digits.sample_langevin(seed=0, kernel=kernel)
-    one = measured(langevin, nuts)
+    one = measured(bnn_digits, langevin, nuts)
     temperature = langevin.mcmc.last_state.mean_kinetic_temperature.mean(0)
     print(kernel.__name__, temperature, one)
     assert one["divergences"] == 0
