@@ -166,10 +166,19 @@ def _run(plan: _Plan, states: Any) -> tuple[jax.Array, jax.Array, dict]:
 
 
 def _read(plan: _Plan, states: Any) -> dict[str, jax.Array]:
-    """What is averaged, at one draw."""
+    """
+    What is averaged, at one draw. The temperature of one that diverged may be anything:
+    the mean of those before it takes its place.
+    """
     # One temperature after the other: activations on a test set need memory.
     values = lax.map(jax.vmap(plan.values_of), states.z)
-    return values | {name: getattr(states, name) for name in OF_EVERY_SWEEP}
+    fields = {name: getattr(states, name) for name in OF_EVERY_SWEEP}
+    kinetic, mean = states.kinetic_temperature, states.mean_kinetic_temperature
+    diverging = states.diverging.reshape(
+        states.diverging.shape + (1,) * (kinetic.ndim - 2)
+    )
+    fields["kinetic_temperature"] = jnp.where(diverging, mean, kinetic)
+    return values | fields
 
 
 def _checked_temperatures(temperatures: Any) -> list[float]:

@@ -43,7 +43,8 @@ class LangevinState(NamedTuple):
       kernel's `full_potential` is False; ArviZ stores its negative as `lp`.
     - **kinetic_temperature** - mean kinetic temperature over the draw's steps; its
       expectation is the target temperature. A scalar for one group, else an array.
-    - **mean_kinetic_temperature** - its running mean since the end of warmup.
+    - **mean_kinetic_temperature** - its running mean since the end of warmup, over the
+      draws that did not diverge.
     - **noise_fraction** - mean share of the thermostat's noise that minibatches
       supplied. A scalar for one group, else an array.
     - **noise_eigenvalue** - largest eigenvalue of the noise covariance in units of the

@@ -136,14 +136,13 @@ def _record(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinStat
     num_warmup = run.schedule.num_warmup
     warming = i < num_warmup
     dynamics = run.dynamics_of(state)
-    num_draws = jnp.maximum(i + 1 - num_warmup, 1)
+    num_divergences = state.num_divergences + (state.diverging & ~warming).astype(int)
     frame = state.frame
     if run.framing is not None and run.framing.moving:
         descent_draws = -(-run.schedule.descent_blocks // run.schedule.blocks_per_draw)
         counts = warming & (i >= descent_draws) & ~state.diverging
         seen = frame.seen.with_draw(run.layout.pack(state.z), counts)
         frame = frame._replace(seen=seen)
-    mean = state.mean_kinetic_temperature
     record = settling.recorded(
         state.settling,
         i,
@@ -154,15 +153,18 @@ def _record(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinStat
     )
     if run.most_stretch > 1:
         record = stretched(record, i, num_warmup, run.most_stretch, chains)
-    step = (state.kinetic_temperature - mean) / num_draws
+    # A draw that diverged was discarded, and its temperature may not be finite.
+    num_kept = jnp.maximum(i + 1 - num_warmup - num_divergences, 1)
+    mean = state.mean_kinetic_temperature
+    step = (state.kinetic_temperature - mean) / num_kept
+    counts = ~(warming | state.diverging)
     return state._replace(
         i=state.i + 1,
         frame=frame,
         thermostat=dynamics.thermostat(state.momentum),
-        mean_kinetic_temperature=jnp.where(warming, mean, mean + step),
+        mean_kinetic_temperature=jnp.where(counts, mean + step, mean),
         noise_fraction=dynamics.mean_noise_shares(state.scales, state.noise_variance),
-        num_divergences=state.num_divergences
-        + (state.diverging & ~warming).astype(int),
+        num_divergences=num_divergences,
         settling=record,
     )
 

@@ -72,8 +72,9 @@ def plot_temperature(
     """
     Kinetic temperature at each draw (thin lines) and its running mean (bold), one of
     each per chain. The running mean converges to the target if the chain samples
-    correctly. The legend gives the mean over all chains and draws. The temperature axis
-    is logarithmic if the targets differ by more than a factor of 10.
+    correctly. The legend gives the mean over all chains and draws. Draws that diverged
+    are left out of an `MCMC`, and those that are not finite of an array. The
+    temperature axis is logarithmic if the targets differ by more than a factor of 10.
 
     :param temperature: array of shape (chain, draw), or (draw,) for one chain, or
         (chain, draw, groups); or an `MCMC` of a kernel of this package.
@@ -95,7 +96,7 @@ def plot_temperature(
     ax = new_axes(ax)
     _draw_groups(ax, values, labels)
     marks = np.unique(np.asarray(target, dtype=np.float64))
-    if values.min() > 0 and marks[0] > 0 and marks[-1] > LOG_SCALE_FROM * marks[0]:
+    if np.nanmin(values) > 0 and marks[0] > 0 and marks[-1] > LOG_SCALE_FROM * marks[0]:
         ax.set_yscale("log")
     for i, mark in enumerate(marks):
         ax.axhline(mark, label="target" if i == 0 else None, **TARGET_LINE)
@@ -152,17 +153,20 @@ def _draw_groups(ax: Any, values: np.ndarray, labels: Sequence[str]) -> None:
         # With a single group each chain has a color; otherwise each group has one.
         numbers = [group if len(values) > 1 else i for i in range(len(chains))]
         colors = [COLORS[k % len(COLORS)] for k in numbers]
-        _draw_group(ax, chains, colors, f"{label} ({chains.mean():#.4g})")
+        _draw_group(ax, chains, colors, f"{label} ({np.nanmean(chains):#.4g})")
 
 
 def _draw_group(ax: Any, chains: np.ndarray, colors: Sequence[str], label: str) -> None:
-    """Values and running means of chains of shape (chain, draw)."""
+    """Values and running means of chains of shape (chain, draw); NaN is left out."""
     index = np.arange(1, chains.shape[1] + 1)
+    kept = np.isfinite(chains)
+    sums = np.cumsum(np.where(kept, chains, 0.0), -1)
+    means = sums / np.maximum(np.cumsum(kept, -1), 1)
     for number, (chain, color) in enumerate(zip(chains, colors, strict=True)):
         ax.plot(index, chain, color=color, linewidth=0.5, alpha=0.3)
         ax.plot(
             index,
-            np.cumsum(chain) / index,
+            means[number],
             color=color,
             linewidth=1.8,
             label=label if number == 0 else None,
@@ -190,7 +194,10 @@ def _by_group(
 
 
 def _collected(source: Any, field: str) -> Any:
-    """A field of an `MCMC`; anything else is returned unchanged."""
+    """
+    A field of an `MCMC`, NaN at draws that diverged; anything else is returned
+    unchanged.
+    """
     if not hasattr(source, "get_extra_fields"):
         return source
     fields = source.get_extra_fields(group_by_chain=True)
@@ -199,7 +206,11 @@ def _collected(source: Any, field: str) -> Any:
             f"this MCMC did not collect {field}, which every run of a kernel of this "
             f'package does: run it with extra_fields=("{field}",).'
         )
-    return fields[field]
+    values = np.asarray(fields[field], dtype=np.float64)
+    bad = np.asarray(fields.get("diverging", False), bool)
+    return np.where(
+        bad.reshape(bad.shape + (1,) * (values.ndim - bad.ndim)), np.nan, values
+    )
 
 
 def _as_trace(value: Any, name: str) -> np.ndarray:

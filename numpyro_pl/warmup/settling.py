@@ -63,7 +63,7 @@ class Settling(NamedTuple):
     - **mean** - means of the numbers of :func:`watched`, of shape (2, numbers).
     - **square** - sums of their squared deviations.
     - **temperature** - mean kinetic temperature in the last quarter, relative to the
-      target; by group.
+      target, over the draws that did not diverge; by group.
     - **divergences** - divergent draws in the last quarter.
     - **stretch** - how many times its usual number of steps a draw makes, see
       :mod:`numpyro_pl.warmup.stretch`.
@@ -99,8 +99,8 @@ def first_settling(temperature: jax.Array, num_scales: int) -> Settling:
     dtype = temperature.dtype
     numbers = jnp.zeros((2, 1 + num_scales), dtype)
     none, once = jnp.zeros((), dtype), jnp.ones((), int)
-    unknown = jnp.zeros_like(temperature)
-    return Settling(jnp.zeros(2, dtype), numbers, numbers, unknown, none, once)
+    right = jnp.ones_like(temperature)
+    return Settling(jnp.zeros(2, dtype), numbers, numbers, right, none, once)
 
 
 def recorded(
@@ -112,7 +112,8 @@ def recorded(
     :param draw: number of the draw.
     :param int num_warmup: number of warmup draws.
     :param numbers: those of :func:`watched`.
-    :param kinetic: its kinetic temperature relative to the target, by group.
+    :param kinetic: its kinetic temperature relative to the target, by group; that of a
+        draw that diverged does not count.
     :param diverging: whether it diverged.
     """
     third, last = num_warmup // 2, (3 * num_warmup) // 4
@@ -123,9 +124,11 @@ def recorded(
     step = numbers - settling.mean
     mean = settling.mean + jnp.where(counts, step / known, 0.0)
     square = settling.square + jnp.where(counts, step * (numbers - mean), 0.0)
-    share = within[1] / jnp.maximum(count[1], 1)
-    temperature = settling.temperature + share * (kinetic - settling.temperature)
     divergences = settling.divergences + (within[1] & diverging)
+    share = 1 / jnp.maximum(count[1] - divergences, 1)
+    temperature = settling.temperature + jnp.where(
+        within[1] & ~diverging, share * (kinetic - settling.temperature), 0.0
+    )
     return Settling(count, mean, square, temperature, divergences, settling.stretch)
 
 

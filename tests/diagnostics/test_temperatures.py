@@ -3,6 +3,8 @@
 
 """Sweeps over temperatures: what they return, what they refuse, what they compute."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,6 +77,20 @@ def test_what_a_sweep_returns(sweep):
     assert sweep.divergences.to_numpy().tolist() == [0, 0, 0]
     assert (abs(sweep.r_hat - 1) < 0.05).all()
     np.testing.assert_allclose(sweep.noise_fraction, 0.0)
+
+
+def test_a_draw_that_diverged_has_no_share_in_the_temperature():
+    """A cliff at 3.5 standard deviations: some draws step over it, and are NaN."""
+
+    def cliff(z):
+        return (0.5 * z**2 + 0 * jnp.sqrt(3.5**2 - z**2)).sum()
+
+    kernel = npl.PseudoLangevin(potential_fn=cliff, friction=0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sweep = swept(kernel, [1.0])
+    assert sweep.divergences > 0
+    assert abs(sweep.kinetic_temperature - 1) < 0.2
 
 
 def test_a_sweep_adapts_no_more_often_than_a_run():

@@ -142,7 +142,7 @@ def test_divergence_is_flagged_and_survived(capsys):
         progress_bar=False,
     )
     with pytest.warns(UserWarning, match="draws since the end of warmup diverged"):
-        mcmc.run(jax.random.key(0), init_params=jnp.zeros(4))
+        mcmc.run(jax.random.key(0), init_params=jnp.zeros(4), extra_fields=FIELDS)
     count = int(mcmc.get_extra_fields()["diverging"].sum())
     assert 0 < count < 200
     # Where the user sees it: the state, the progress bar, NumPyro's summary.
@@ -150,6 +150,13 @@ def test_divergence_is_flagged_and_survived(capsys):
     assert int(state.num_divergences) == count
     shown = mcmc.sampler.get_diagnostics_str(state)
     assert shown.endswith(f"divergences={count}")
+    # The temperature is that of the draws that were kept.
+    fields = mcmc.get_extra_fields()
+    kinetic, kept = fields["kinetic_temperature"], ~fields["diverging"]
+    assert abs(kinetic.mean() / kinetic[kept].mean() - 1) > 0.01
+    np.testing.assert_allclose(
+        state.mean_kinetic_temperature, kinetic[kept].mean(), rtol=1e-5
+    )
     mcmc.print_summary()
     assert f"Number of divergences: {count}" in capsys.readouterr().out
     z = np.asarray(mcmc.get_samples())

@@ -136,6 +136,19 @@ def test_temperature_of_an_mcmc():
         plots.plot_temperature(Run(diverging=CHAINS))
 
 
+def test_a_draw_that_diverged_has_no_share_in_the_temperature():
+    """One chain of ones; what a diverged draw leaves may be anything."""
+    kinetic = np.ones((1, 6))
+    kinetic[0, 2:4] = 1e12, np.nan
+    diverging = kinetic != 1
+    for groups in (kinetic, np.stack([kinetic, 3 * kinetic], -1)):
+        run = Run(kinetic_temperature=groups, diverging=diverging)
+        ax = rendered(plots.plot_temperature(run))
+        means = y_data(ax)[1 : 2 * (groups.ndim - 1) : 2]
+        np.testing.assert_array_equal(means, [[k] * 6 for k in (1, 3)[: len(means)]])
+        assert ax.get_legend().get_texts()[0].get_text().endswith("(1.000)")
+
+
 # ---------------------------------------------------------------------------
 # without matplotlib
 

@@ -132,3 +132,13 @@ def test_nothing_to_say():
 def test_divergences():
     with pytest.warns(UserWarning, match="7 of 100 draws .* do not use them"):
         warn_of_divergences(7, 100)
+
+
+def test_draws_that_diverged_have_no_share_in_the_temperature():
+    """A single one, hot or not finite, would hide the temperature of all others."""
+    record, one = first_settling(jnp.ones(()), 0), jnp.ones(1)
+    for i, kinetic in enumerate([1.1, jnp.nan, 1.3, 1e12], NUM_WARMUP - 4):
+        bad = not kinetic < 2
+        record = recorded(record, i, NUM_WARMUP, one, kinetic, jnp.asarray(bad))
+    np.testing.assert_allclose(record.temperature, 1.2, rtol=1e-6)
+    assert record.divergences == 2
