@@ -103,7 +103,7 @@ def entropy(p):
     return -(p * np.log(np.clip(p, 1e-12, 1))).sum(-1)
 
 
-fig, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+fig, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
 bins = np.linspace(0, np.log(10), 25)
 ax.hist(entropy(p_test), bins, color="#0072B2", alpha=0.9, label="digits")
 ax.hist(
@@ -123,7 +123,7 @@ plt.show()
 # The digits that it is least certain about are those that a person would look at twice:
 
 doubtful = np.argsort(-entropy(p_test))[:5]
-fig, axes = plt.subplots(1, 5, figsize=(8, 2.3), layout="constrained")
+fig, axes = plt.subplots(1, 5, figsize=(6.5, 2.1), layout="constrained")
 for ax, i in zip(axes, doubtful, strict=True):
     ax.imshow(np.asarray(data.x_test[i]).reshape(8, 8), cmap="gray_r")
     first, second = np.argsort(-p_test[i])[:2]

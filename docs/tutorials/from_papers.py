@@ -110,7 +110,7 @@ results = {
     "SGLD(model, step_size)": as_kernel,
     "PseudoLangevin(model)": right,
 }
-fig, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
+fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 for i, (name, draws) in enumerate(results.items()):
     ratio = np.asarray(draws).std(0) / exact_sd
     print(f"{name:24s} sd / exact sd: {ratio.min():.2f} to {ratio.max():.2f}")

@@ -89,7 +89,7 @@ draws = mcmc.get_samples()
 low, middle, high = np.quantile(draws["effect"], [0.05, 0.5, 0.95], axis=0)
 order = np.argsort(-size)
 at = np.arange(SHOPS)
-fig, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 ax.vlines(
     at, low[order], high[order], color="#0072B2", linewidth=4, label="90 % interval"
 )

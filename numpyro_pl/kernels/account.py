@@ -15,6 +15,7 @@ from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import leaf_names, row
 from numpyro_pl.warmup.noise import estimate_noise
+from numpyro_pl.warmup.schedule import Schedule
 from numpyro_pl.warmup.settling import problems
 
 __all__ = ["OF_EVERY_RUN", "Account", "KernelAccount", "warmup_problems"]
@@ -83,7 +84,6 @@ class KernelAccount:
         """
         state, plan = _with_chains(state), self._schedule
         z = row(state.z, 0)
-        stretch = int(np.max(state.settling.stretch))
         names = leaf_names(z)
         groups = list(getattr(self, "partition", ())) or ["all parameters"]
         known = Account(
@@ -91,7 +91,7 @@ class KernelAccount:
             model=self._model,
             groups=groups if len(groups) > 1 else ["all parameters"],
             group_of=dict(zip(names, self._groups(names), strict=True)),
-            num_steps=stretch * plan.blocks_per_draw * plan.block_steps,
+            num_steps=_steps_of_a_draw(plan, state),
             noise_eigenvalue=np.asarray(state.noise_eigenvalue, float),
             fresh_noise=lambda rng_key, data: self._fresh_noise(state, rng_key, data),
         )
@@ -104,9 +104,7 @@ class KernelAccount:
         possible = binding.has_friction
         sets_steps = run.framing is not None and run.framing.sets_steps
         return known._replace(
-            num_steps=stretch * int(np.max(state.frame.num_steps))
-            if sets_steps
-            else known.num_steps,
+            num_steps=_steps_of_a_draw(plan, state, sets_steps),
             tracks_noise=[bool(m.tracks_noise) for m in run.dynamics.members],
             is_balanced=bool(run.dynamics.uses_friction and possible),
             problems=warmup_problems(run.dynamics, sizes, measured, run.scales)
@@ -139,6 +137,16 @@ class KernelAccount:
         # What a state carries of the data has no axis of chains.
         state = state._replace(carried=())
         return np.asarray(jax.jit(jax.vmap(measure))(keys, state))
+
+
+def _steps_of_a_draw(
+    plan: Schedule, state: LangevinState, set_by_frame: bool = False
+) -> int:
+    """The usual number or that of the frame, as many times as the warmup has set."""
+    steps = plan.blocks_per_draw * plan.block_steps
+    if set_by_frame:
+        steps = int(np.max(state.frame.num_steps))
+    return steps * int(np.max(state.settling.stretch))
 
 
 def _with_chains(state: LangevinState) -> LangevinState:

@@ -17,7 +17,7 @@ __all__ = [
     "given_axes",
     "legend_above",
     "new_axes",
-    "pyplot",
+    "new_panels",
     "unit_square",
 ]
 
@@ -33,7 +33,7 @@ TARGET_LINE = MappingProxyType(
 """Line style of the value that the sampler should reach."""
 
 
-def pyplot() -> Any:
+def _pyplot() -> Any:
     """
     The module `matplotlib.pyplot`.
 
@@ -58,7 +58,21 @@ def new_axes(ax: Any = None, figsize: tuple[float, float] = (7.0, 3.2)) -> Any:
     """
     if ax is not None:
         return ax
-    return pyplot().subplots(figsize=figsize, layout="constrained")[1]
+    return new_panels(1, 1, figsize)[0]
+
+
+def new_panels(rows: int, columns: int, figsize: tuple[float, float]) -> np.ndarray:
+    """
+    New axes in a grid, of shape (rows * columns,), with colors that suit all readers.
+
+    :param figsize: width and height of the new figure, in inches.
+    :raises ImportError: if Matplotlib is missing.
+    """
+    size = {"figsize": figsize, "layout": "constrained"}
+    _, axes = _pyplot().subplots(rows, columns, squeeze=False, **size)
+    for ax in axes.ravel():
+        ax.set_prop_cycle(color=COLORS)
+    return axes.ravel()
 
 
 def given_axes(ax: Any, num: int, what: str) -> np.ndarray:

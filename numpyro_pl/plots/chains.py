@@ -14,7 +14,7 @@ from numpyro_pl.plots.axes import (
     given_axes,
     legend_above,
     new_axes,
-    pyplot,
+    new_panels,
 )
 
 __all__ = ["plot_noise", "plot_temperature", "plot_traces"]
@@ -140,10 +140,7 @@ def plot_noise(
 def _trace_axes(ax: Any, num: int) -> np.ndarray:
     """The axes given, or new ones below each other, of shape (num,)."""
     if ax is None:
-        _, axes = pyplot().subplots(
-            num, squeeze=False, figsize=(7.0, 0.6 + 1.8 * num), layout="constrained"
-        )
-        return axes[:, 0]
+        return new_panels(num, 1, (7.0, 0.6 + 1.8 * num))
     return given_axes(ax, num, "functionals")
 
 

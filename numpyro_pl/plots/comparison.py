@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numpyro_pl.plots.axes import COLORS, TARGET_LINE, given_axes, pyplot
+from numpyro_pl.plots.axes import COLORS, TARGET_LINE, given_axes, new_panels
 
 __all__ = ["plot_differences"]
 
@@ -69,8 +69,7 @@ def _axes(ax: Any, num_rows: int) -> np.ndarray:
     """The axes given, or new ones side by side."""
     if ax is None:
         height = 1.1 + 0.24 * num_rows
-        _, axes = pyplot().subplots(1, 2, figsize=(7.0, height), layout="constrained")
-        return axes
+        return new_panels(1, 2, (7.0, height))
     return given_axes(ax, 2, "quantities")
 
 

@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from numpyro_pl.diagnostics.minibatch_noise import noise_normality
 from numpyro_pl.diagnostics.travel import squared_distance
 from numpyro_pl.plots.axes import (
+    COLORS,
     SQUARE,
     TARGET_LINE,
     check_by_name,
@@ -61,7 +62,9 @@ def plot_squared_distance(
             at *= per_draw / (distance.shape[1] + 1)
         for number, chain in enumerate(distance):
             label = name if number == 0 else None
-            ax.plot(at, chain, color=f"C{i % 10}", linewidth=1.0, label=label)
+            ax.plot(
+                at, chain, color=COLORS[i % len(COLORS)], linewidth=1.0, label=label
+            )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel("draws after the first" if seconds is None else "seconds")

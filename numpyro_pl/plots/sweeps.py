@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numpyro_pl.diagnostics.sweep_results import OF_EVERY_SWEEP
-from numpyro_pl.plots.axes import TARGET_LINE, given_axes, legend_above, pyplot
+from numpyro_pl.plots.axes import TARGET_LINE, given_axes, legend_above, new_panels
 
 __all__ = ["plot_temperature_sweep"]
 
@@ -94,13 +94,10 @@ def _check_metrics(sweep: Any, panels: Mapping[str, Sequence[str]]) -> None:
 def _axes(ax: Any, num: int) -> np.ndarray:
     """The axes given, or new ones side by side, of shape (num,)."""
     if ax is None:
-        figsize = (0.6 + 3.6 * num, 3.4)
-        figure, axes = pyplot().subplots(
-            1, num, squeeze=False, figsize=figsize, layout="constrained"
-        )
+        axes = new_panels(1, num, (0.6 + 3.6 * num, 3.4))
         # Else the label of an axis touches the panel beside it.
-        figure.get_layout_engine().set(wspace=0.06)
-        return axes.ravel()
+        axes[0].figure.get_layout_engine().set(wspace=0.06)
+        return axes
     return given_axes(ax, num, "panels")
 
 

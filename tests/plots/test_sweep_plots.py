@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from numpyro_pl import plots
+from numpyro_pl.plots.axes import COLORS
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -46,6 +47,8 @@ def test_a_panel_for_each_word():
     assert [a.get_ylabel() for a in axes] == ["error", "loss (nats per point)"]
     assert all(a.get_xscale() == "log" for a in axes)
     train, test = axes[0].containers
+    # Colors that suit all readers, not those of Matplotlib.
+    assert tuple(bars.lines[0].get_color() for bars in (train, test)) == COLORS[:2]
     np.testing.assert_allclose(train.lines[0].get_xdata(), [1, 10, 100])
     np.testing.assert_allclose(test.lines[0].get_ydata(), [0.2, 0.1, 0.15])
     bar = train.lines[2][0].get_segments()[0]
