@@ -132,6 +132,12 @@ def test_arviz_data_say_the_same(stale):
         report(as_arviz(stale), (runs.data(), {}))
 
 
+def test_hardly_any_noise_is_told_in_words(stale):
+    fields = {**stale.fields, "noise_fraction": 1e-6 * stale.fields["noise_fraction"]}
+    text = str(report(as_arviz(stale._replace(fields=fields))))
+    assert "supply less than 0.01 % of the thermostat's noise" in text
+
+
 def test_what_is_printed(stale):
     found = report(stale, seconds=10.0)
     text = str(found)
