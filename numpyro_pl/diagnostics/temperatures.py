@@ -174,11 +174,9 @@ def _read(plan: _Plan, states: Any) -> dict[str, jax.Array]:
     values = lax.map(jax.vmap(plan.values_of), states.z)
     fields = {name: getattr(states, name) for name in OF_EVERY_SWEEP}
     kinetic, mean = states.kinetic_temperature, states.mean_kinetic_temperature
-    diverging = states.diverging.reshape(
-        states.diverging.shape + (1,) * (kinetic.ndim - 2)
-    )
-    fields["kinetic_temperature"] = jnp.where(diverging, mean, kinetic)
-    return values | fields
+    # Mapped over temperatures and chains: a group has no flag of its own.
+    kept = jax.vmap(jax.vmap(jnp.where))(states.diverging, mean, kinetic)
+    return values | fields | {"kinetic_temperature": kept}
 
 
 def _checked_temperatures(temperatures: Any) -> list[float]:

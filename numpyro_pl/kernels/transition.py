@@ -157,12 +157,12 @@ def _record(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinStat
     num_kept = jnp.maximum(i + 1 - num_warmup - num_divergences, 1)
     mean = state.mean_kinetic_temperature
     step = (state.kinetic_temperature - mean) / num_kept
-    counts = ~(warming | state.diverging)
+    left_out = warming | state.diverging
     return state._replace(
         i=state.i + 1,
         frame=frame,
         thermostat=dynamics.thermostat(state.momentum),
-        mean_kinetic_temperature=jnp.where(counts, mean + step, mean),
+        mean_kinetic_temperature=jnp.where(left_out, mean, mean + step),
         noise_fraction=dynamics.mean_noise_shares(state.scales, state.noise_variance),
         num_divergences=num_divergences,
         settling=record,

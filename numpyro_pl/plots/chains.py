@@ -114,7 +114,8 @@ def plot_noise(
     Share of the thermostat's noise that the minibatches supply, at each draw (thin
     lines) and its running mean (bold), one of each per chain. The legend gives the mean
     over all chains and draws. A share that grows after warmup means that the chains
-    have moved to where the noise is larger.
+    have moved to where the noise is larger. Draws that diverged are left out of an
+    `MCMC`.
 
     :param noise_fraction: array of shape (chain, draw), or (draw,) for one chain, or
         (chain, draw, groups); or an `MCMC` of a kernel of this package.
@@ -203,11 +204,10 @@ def _collected(source: Any, field: str) -> Any:
             f"this MCMC did not collect {field}, which every run of a kernel of this "
             f'package does: run it with extra_fields=("{field}",).'
         )
-    values = np.asarray(fields[field], dtype=np.float64)
-    bad = np.asarray(fields.get("diverging", False), bool)
-    return np.where(
-        bad.reshape(bad.shape + (1,) * (values.ndim - bad.ndim)), np.nan, values
-    )
+    values = np.array(fields[field], dtype=np.float64)
+    if "diverging" in fields:
+        values[np.asarray(fields["diverging"], bool)] = np.nan
+    return values
 
 
 def _as_trace(value: Any, name: str) -> np.ndarray:
