@@ -5,6 +5,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,10 +26,10 @@ from numpyro_pl.kernels.reports import report, shown
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.kernels.start import (
+    Start,
     check_finite,
     given_position,
     initial_position,
-    prepared,
     two_keys,
 )
 from numpyro_pl.kernels.transition import next_state
@@ -37,7 +38,8 @@ from numpyro_pl.model.columns import warn_of_unscaled_columns
 from numpyro_pl.model.handlers import FullDataModel
 from numpyro_pl.model.plain_potential import as_it_is
 from numpyro_pl.model.potential import Data
-from numpyro_pl.trees.arithmetic import Tree, all_finite, leaf_names, one_of, size_of
+from numpyro_pl.model.starts import radius_of
+from numpyro_pl.trees.arithmetic import Tree, leaf_names, one_of, size_of
 from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import FrameSettings
 from numpyro_pl.warmup.schedule import Schedule
@@ -157,6 +159,12 @@ class LangevinKernel(KernelAccount, MCMCKernel):
             framing,
         )
 
+    @property
+    def _starts_at_random(self) -> bool:
+        """Whether the program that prepares a chain draws its start."""
+        random_start = radius_of(self.settings.init_strategy) is not None
+        return self._model is not None and random_start
+
     def _given_anchor(self, rng_key: jax.Array, data: Data, z: Tree) -> Tree | None:
         """
         The anchor that the user has given, None without one.
@@ -209,29 +217,21 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         shards = binding.potential.shards
         single = is_single_key(rng_key)
         rng_key, key_position = two_keys(rng_key)
-        if init_params is None:
-            strategy = self.settings.init_strategy
-            z = initial_position(key_position, self._model, binding, data, strategy)
+        strategy, anchor = self.settings.init_strategy, None
+        start = Start(binding, partial(self._run, binding), num_warmup > 0)
+        if init_params is None and self._starts_at_random:
+            start, origin = start._replace(strategy=strategy), key_position
         else:
-            z = given_position(init_params, binding)
-
-        anchor = self._given_anchor(key_position, data, z if single else one_of(z))
-
-        def start(data, rng_key, z, anchor, temperature):
-            run = self._run(binding, data, z)
-            run = run if temperature is None else run.at_temperature(temperature)
-            state, slope = prepared(run, rng_key, z, anchor)
-            # Looked at here, not one array after the other: each would be a program.
-            return state, jax.tree.map(all_finite, (state.potential_energy, slope))
-
-        def many(data, rng_keys, zs, *rest):
-            return jax.vmap(lambda key, z: start(data, key, z, *rest))(rng_keys, zs)
-
-        name, fn = ("init", start) if single else ("init_many", many)
-        # A chain without a warmup starts where it is told, one with a warmup may not.
-        name = name if num_warmup else f"{name}_without_warmup"
-        program = binding.programs.compiled(name, fn, data)
-        state, finite = program(rng_key, z, anchor, temperature)
+            origin = (
+                initial_position(key_position, self._model, binding, data, strategy)
+                if init_params is None
+                else given_position(init_params, binding)
+            )
+            z = origin if single else one_of(origin)
+            anchor = self._given_anchor(key_position, data, z)
+        fn = start.one if single else start.many
+        program = binding.programs.compiled(start.name(single), fn, data)
+        state, finite = program(rng_key, origin, anchor, temperature)
         check_finite(data, *finite)
         state = state.sharing_arrays(1 if single else rng_key.shape[0])
         return state._replace(carried=self._placements.carried(shards, data))

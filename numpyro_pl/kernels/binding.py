@@ -131,7 +131,7 @@ class Binding(NamedTuple):
 
             return (at if anchor is None else anchored_potential(at, anchor))(groups)
 
-        grad = jax.grad(energy)
+        grad = jax.jit(jax.grad(energy))
         if not isinstance(potential, MinibatchPotential) or not plates:
             return MinibatchGradient(
                 lambda key, num: {}, lambda groups, batch: grad(groups, None), None

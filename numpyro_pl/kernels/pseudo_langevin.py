@@ -145,6 +145,13 @@ class PseudoLangevin(LangevinKernel):
     def _groups(self, names):
         return [0] * len(names)
 
+    @property
+    def _starts_at_random(self):
+        # An anchor that the user has given is compared with the start, or begins there.
+        anchor = self.settings.control_variate
+        given = isinstance(anchor, Mapping) or anchor == "map"
+        return not given and super()._starts_at_random
+
     def _given_anchor(self, rng_key, data, z):
         anchor = self.settings.control_variate
         if isinstance(anchor, Mapping):

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +14,20 @@ import numpy as np
 from numpyro_pl.kernels.binding import Binding
 from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState, first_state
-from numpyro_pl.model.potential import Data
+from numpyro_pl.model.potential import Data, MinibatchPotential
 from numpyro_pl.model.sites import describe_non_finite
+from numpyro_pl.model.starts import UniformStarts
 from numpyro_pl.optim.init_to_map import map_search_of
-from numpyro_pl.trees.arithmetic import Tree, is_traced, leaf_names
+from numpyro_pl.trees.arithmetic import Tree, all_finite, is_traced, leaf_names
 from numpyro_pl.trees.random_bits import fold_in, is_single_key, split
 from numpyro_pl.warmup.frame import first_frame
 from numpyro_pl.warmup.start import heat_at_start, nearer_start
 
 __all__ = [
+    "Start",
     "check_finite",
     "given_position",
     "initial_position",
-    "prepared",
     "two_keys",
 ]
 
@@ -69,35 +70,133 @@ def initial_position(
     return binding.programs.compiled(name, first_position, data)(rng_key)
 
 
-def prepared(
-    run: Run, rng_key: jax.Array, z: Tree, anchor: Tree | None = None
-) -> tuple[LangevinState, Tree]:
+def _arrived(run: Run, rng_key: jax.Array, z: Tree) -> tuple[Tree, jax.Array, Tree]:
     """
-    The state of a chain before its first draw, and the gradient there. If there is a
-    warmup, the chain may start nearer to zero than it was told.
+    Where a chain starts, the potential and its gradient there. If there is a warmup,
+    the chain may start nearer to zero than it was told.
 
     :param Run run: what a draw depends on.
     :param rng_key: a PRNG key.
     :param z: the start.
-    :param anchor: the anchor that the user has given, if any.
     """
-    potential, warming = run.binding.potential, run.schedule.num_warmup > 0
-    temperature = jnp.max(jnp.asarray(run.dynamics.temperature))
+    potential = run.binding.potential
 
     def value_and_grad(z):
         return potential.full_value_and_grad(z, *run.data)
 
-    if warming:
-        cheap = partial(run.potential_at_start, fold_in(rng_key, 2))
-        z, energy, slope = nearer_start(cheap, value_and_grad, z, temperature)
-    else:
-        energy, slope = value_and_grad(z)
+    if run.schedule.num_warmup == 0:
+        return z, *value_and_grad(z)
+    cheap = partial(run.potential_at_start, fold_in(rng_key, 2))
+    return nearer_start(cheap, value_and_grad, z, _highest_temperature(run))
+
+
+def _arrived_from_random(
+    run: Run, rng_key: jax.Array, key_position: jax.Array, starts: UniformStarts
+) -> tuple[Tree, jax.Array, Tree]:
+    """
+    :func:`_arrived` from the first random start from which potential and gradient are
+    finite. This is part of the program that prepares a chain: in one of its own, the
+    gradient would be compiled once more.
+
+    :param Run run: what a draw depends on.
+    :param rng_key: a PRNG key.
+    :param key_position: a PRNG key for the start.
+    :param UniformStarts starts: what starts are drawn from.
+    """
+    zeros, dtype = starts.zeros(), jnp.result_type(float)
+
+    def attempt(z):
+        z, energy, slope = _arrived(run, rng_key, z)
+        return (z, energy.astype(dtype), slope), all_finite((energy, slope))
+
+    nothing = zeros, jnp.zeros((), dtype), zeros
+    return starts.search(key_position, attempt, nothing)
+
+
+class Start(NamedTuple):
+    """
+    The program that prepares a chain.
+
+    - **binding** - the target.
+    - **run_of** - function (data, position) -> what a draw depends on.
+    - **warming** - whether there is a warmup. A chain without one starts where it is
+      told, one with a warmup may not.
+    - **strategy** - an `init_to_uniform` strategy, by which the program draws the
+      start; None where it is given.
+    """
+
+    binding: Binding
+    run_of: Callable[[Data, Tree], Run]
+    warming: bool
+    strategy: Callable | None = None
+
+    def name(self, single: bool) -> str:
+        """The name under which the program is kept."""
+        return f"init {single} {self.warming} {self.strategy is None}"
+
+    def one(
+        self, data: Data, rng_key, origin: Any, anchor, temperature
+    ) -> tuple[LangevinState, tuple]:
+        """
+        A chain before its first draw.
+
+        :param Data data: the data.
+        :param rng_key: a PRNG key.
+        :param origin: the start, or a PRNG key for it.
+        :param anchor: the anchor that the user has given, if any.
+        :param temperature: temperature of all groups; None for the kernel's own.
+        :return: its state, and whether the potential and each array of its gradient
+            are finite.
+        """
+
+        def run_at(z):
+            run = self.run_of(data, z)
+            return run if temperature is None else run.at_temperature(temperature)
+
+        if self.strategy is None:
+            run = run_at(origin)
+            arrival = _arrived(run, rng_key, origin)
+        else:
+            potential = self.binding.potential
+            assert isinstance(potential, MinibatchPotential)
+            starts = potential.uniform_starts(data, self.strategy)
+            run = run_at(starts.shapes)
+            arrival = _arrived_from_random(run, rng_key, origin, starts)
+        state = _prepared(run, rng_key, arrival, anchor)
+        # Looked at here, not one array after the other: each would be a program.
+        return state, jax.tree.map(all_finite, arrival[1:])
+
+    def many(self, data: Data, rng_keys, origins: Any, *rest):
+        """:meth:`one` for a batch of chains."""
+
+        def one(rng_key, origin):
+            return self.one(data, rng_key, origin, *rest)
+
+        return jax.vmap(one)(rng_keys, origins)
+
+
+def _prepared(
+    run: Run,
+    rng_key: jax.Array,
+    arrival: tuple[Tree, jax.Array, Tree],
+    anchor: Tree | None = None,
+) -> LangevinState:
+    """
+    The state of a chain before its first draw.
+
+    :param Run run: what a draw depends on.
+    :param rng_key: a PRNG key.
+    :param arrival: the start, the potential and its gradient there, see
+        :func:`_arrived`.
+    :param anchor: the anchor that the user has given, if any.
+    """
+    z, energy, slope = arrival
     heat = heat_at_start(
         fold_in(rng_key, 1),
         run.gradient(),
         run.layout.pack(z),
         run.layout.pack(slope),
-        temperature,
+        _highest_temperature(run),
     )
     frame: Any = ()
     if run.framing is not None:
@@ -108,7 +207,11 @@ def prepared(
             curvature = run.full_hessian(center) if run.is_white else None
         friction = getattr(run.dynamics.members[0], "friction")  # noqa: B009
         frame = first_frame(run.framing, center, value, curvature, friction)
-    return first_state(run, rng_key, z, energy, heat, frame), slope
+    return first_state(run, rng_key, z, energy, heat, frame)
+
+
+def _highest_temperature(run: Run) -> jax.Array:
+    return jnp.max(jnp.asarray(run.dynamics.temperature))
 
 
 def given_position(position: Any, binding: Binding) -> Tree:

@@ -15,6 +15,7 @@ of explicit plate indices, together with the same function on the full data.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ from numpyro_pl.model.handlers import IndexedModel, seeded
 from numpyro_pl.model.indices import INDICES_KWARG, Indices, Rows
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.sharding import Shards
-from numpyro_pl.model.starts import first_position
+from numpyro_pl.model.starts import UniformStarts, first_position
 from numpyro_pl.trees.arithmetic import Tree, is_large, row, sum_of
 from numpyro_pl.trees.random_bits import random_words
 
@@ -111,10 +112,6 @@ class MinibatchPotential:
         # The potential is linear in the weights.
         value, losses = jax.value_and_grad(energy)(ones)
         return value, jnp.concatenate([losses[name] for name in sorted(losses)])
-
-    def row_losses(self, position: Tree, indices: Indices, args, kwargs) -> jax.Array:
-        """The second of :meth:`with_row_losses`."""
-        return self.with_row_losses(position, indices, args, kwargs)[1]
 
     def draw_indices(self, rng_key, num: int) -> dict[str, jax.Array]:
         """
@@ -230,19 +227,29 @@ class MinibatchPotential:
 
         :param rng_key: a PRNG key, or a batch of them.
         """
-        indices = self.first_rows()
-        if self.shards is not None:
-            data = self.shards.excerpt(data, self._split_share)
-            indices = self._rows_of_excerpt()
+        run = self._first_run(data)
+        energy = partial(potential_energy, self._model, *run)
+        return first_position(rng_key, self._indexed, run, init_strategy, energy)
+
+    def uniform_starts(self, data: Data, init_strategy: Callable) -> UniformStarts:
+        """What an `init_to_uniform` strategy draws for the model."""
+        return UniformStarts.of(self._indexed, self._first_run(data), init_strategy)
+
+    def _first_run(self, data: Data, blank: bool = False) -> Data:
+        """
+        Arguments with which the model takes its first minibatch.
+
+        :param bool blank: whether rows that are split over devices may be made up.
+        """
+        indices, shards = self.first_rows(), self.shards
+        if shards is not None:
+            share, indices = self._split_share, self._rows_of_excerpt()
+            if blank:
+                data = shards.blank(data, share * shards.num)
+            else:
+                data = shards.excerpt(data, share)
         args, kwargs = data
-        run = args, {**kwargs, INDICES_KWARG: indices}
-        return first_position(
-            rng_key,
-            self._indexed,
-            run,
-            init_strategy,
-            lambda position: potential_energy(self._model, *run, position),
-        )
+        return args, {**kwargs, INDICES_KWARG: indices}
 
     def constrain_fn(self, data: Data, skip=()) -> Callable[[Tree], dict]:
         """
@@ -252,13 +259,8 @@ class MinibatchPotential:
 
         :param skip: names of deterministic sites to leave out.
         """
-        indices = self.first_rows()
-        if self.shards is not None:
-            # No site that is kept depends on rows, see `split_plates`.
-            data = self.shards.blank(data, self._split_share * self.shards.num)
-            indices = self._rows_of_excerpt()
-        args, kwargs = data
-        kwargs = {**kwargs, INDICES_KWARG: indices}
+        # No site that is kept depends on rows, see `split_plates`.
+        args, kwargs = self._first_run(data, blank=True)
 
         def constrain(position):
             values = constrain_fn(

@@ -13,20 +13,92 @@ that is compiled before the first draw.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import lax, random
 from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.util import initialize_model
 
 from numpyro_pl.trees.arithmetic import Tree, all_finite
 from numpyro_pl.trees.random_bits import is_single_key, split, uniforms
 
-__all__ = ["first_position"]
+__all__ = ["UniformStarts", "first_position", "radius_of"]
 
 MOST_TRIES = 100
 """Starts that are tried, as in NumPyro."""
+
+
+class UniformStarts(NamedTuple):
+    """
+    The starts of NumPyro's `init_to_uniform`: independent uniform values between
+    `-radius` and `radius`, drawn again until one will do.
+
+    - **shapes** - shape and type of each site, in the order of the model.
+    - **radius** - bound on the values.
+    """
+
+    shapes: dict[str, Any]
+    radius: float
+
+    @classmethod
+    def of(
+        cls, model: Callable, data: tuple[tuple, dict], init_strategy: Callable
+    ) -> "UniformStarts":
+        """
+        Those of a model.
+
+        :param model: a NumPyro model.
+        :param data: its positional and keyword arguments.
+        :param init_strategy: an `init_to_uniform` strategy.
+        """
+        radius = radius_of(init_strategy)
+        assert radius is not None
+        order: list[str] = []
+
+        def values():
+            z, names = _by_numpyro(random.key(0), model, data, init_strategy)
+            order[:] = names
+            return z
+
+        like = jax.eval_shape(values)
+        return cls({name: like[name] for name in order}, radius)
+
+    def search(
+        self, rng_key: jax.Array, attempt: Callable[[Tree], tuple], nothing: Tree
+    ) -> Tree:
+        """
+        What `attempt` makes of the first start that will do; of the last one tried, if
+        none does.
+
+        :param rng_key: a PRNG key.
+        :param attempt: function of a start -> (what it makes of it, whether that will
+            do).
+        :param nothing: zeros in place of what it makes.
+        """
+        shapes = [like.shape for like in self.shapes.values()]
+
+        def again(state):
+            number, rng_key, _, _ = state
+            # Two keys at a time, as NumPyro does it; the last one is not used.
+            keys: jax.Array
+            rng_key, keys = lax.scan(
+                lambda key, _: tuple(split(key)), rng_key, length=len(shapes) + 1
+            )
+            values = uniforms(keys[:-1], shapes, -self.radius, self.radius)
+            position = dict(zip(self.shapes, values, strict=True))
+            return number + 1, rng_key, *attempt(position)
+
+        def unfinished(state):
+            return (state[0] < MOST_TRIES) & ~state[3]
+
+        first = jnp.asarray(0), rng_key, nothing, jnp.asarray(False)
+        return lax.while_loop(unfinished, again, first)[2]
+
+    def zeros(self) -> Tree:
+        """Zeros in the shape of a start."""
+        return {name: jnp.zeros(x.shape, x.dtype) for name, x in self.shapes.items()}
 
 
 def first_position(
@@ -45,32 +117,19 @@ def first_position(
     :param init_strategy: a strategy of NumPyro.
     :param potential: the potential at a position.
     """
-    args, kwargs = data
-    sites: list[str] = []
+    if radius_of(init_strategy) is None:
+        return _by_numpyro(rng_key, model, data, init_strategy)[0]
+    starts = UniformStarts.of(model, data, init_strategy)
 
-    def by_numpyro(rng_key):
-        info = initialize_model(
-            rng_key,
-            model,
-            init_strategy=init_strategy,
-            dynamic_args=True,
-            model_args=args,
-            model_kwargs=kwargs,
-        )
-        z = info.param_info.z
-        sites[:] = [name for name in info.model_trace if name in z]
-        return z
+    def attempt(position):
+        return position, all_finite(jax.value_and_grad(potential)(position))
 
-    radius = _radius_of(init_strategy)
-    if radius is None:
-        return by_numpyro(rng_key)
-    one = rng_key if is_single_key(rng_key) else rng_key[0]
-    like = jax.eval_shape(by_numpyro, one)
-    shapes = {name: like[name] for name in sites}
-    return _uniform(rng_key, potential, shapes, radius)
+    one = partial(starts.search, attempt=attempt, nothing=starts.zeros())
+    # One after the other: a large network has room for one gradient.
+    return one(rng_key) if is_single_key(rng_key) else lax.map(one, rng_key)
 
 
-def _radius_of(init_strategy: Callable) -> float | None:
+def radius_of(init_strategy: Callable) -> float | None:
     """The radius of an `init_to_uniform` strategy; None for any other strategy."""
     if init_strategy is init_to_uniform:
         init_strategy = init_to_uniform()
@@ -79,33 +138,18 @@ def _radius_of(init_strategy: Callable) -> float | None:
     return None
 
 
-def _uniform(
-    rng_key: jax.Array, potential: Callable, shapes: dict, radius: float
-) -> Tree:
-    """
-    Uniform values by site; a batch of them for a batch of keys.
-
-    :param potential: the potential at a position.
-    :param dict shapes: shape and type of each site, in the order of the model.
-    """
-    if not is_single_key(rng_key):
-        # One after the other: a large network has room for one gradient.
-        one = partial(_uniform, potential=potential, shapes=shapes, radius=radius)
-        return lax.map(one, rng_key)
-
-    def attempt(state):
-        number, rng_key, _, _ = state
-        rng_key, key_site = split(rng_key)
-        position = {}
-        for name, like in shapes.items():
-            position[name] = uniforms(key_site, like.shape, -radius, radius)
-            rng_key, key_site = split(rng_key)
-        finite = all_finite(jax.value_and_grad(potential)(position))
-        return number + 1, rng_key, position, finite
-
-    def unfinished(state):
-        return (state[0] < MOST_TRIES) & ~state[3]
-
-    nowhere = {name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()}
-    first = jnp.asarray(0), rng_key, nowhere, jnp.asarray(False)
-    return lax.while_loop(unfinished, attempt, first)[2]
+def _by_numpyro(
+    rng_key: jax.Array, model: Callable, data: tuple[tuple, dict], init_strategy
+) -> tuple[Tree, list[str]]:
+    """Initial values as NumPyro finds them, and its sites in the order of the model."""
+    args, kwargs = data
+    info = initialize_model(
+        rng_key,
+        model,
+        init_strategy=init_strategy,
+        dynamic_args=True,
+        model_args=args,
+        model_kwargs=kwargs,
+    )
+    z = info.param_info.z
+    return z, [name for name in info.model_trace if name in z]

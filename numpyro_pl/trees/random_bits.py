@@ -15,6 +15,7 @@ operations around it, each of which XLA's CPU compiler makes a kernel of.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -47,7 +48,7 @@ def threefry_2x32(key: tuple, counter: tuple) -> tuple[jax.Array, jax.Array]:
     """
     Threefry-2x32-20.
 
-    :param key: two uint32 scalars.
+    :param key: two uint32 scalars, or arrays like the counter.
     :param counter: two uint32 arrays that broadcast.
     :return: two uint32 arrays.
     """
@@ -82,26 +83,37 @@ def random_words(rng_key: jax.Array, size: int, stream: Any = 0) -> jax.Array:
 
 
 def uniforms(
-    rng_key: jax.Array, shape: tuple[int, ...], low: float, high: float
-) -> jax.Array:
+    rng_keys: jax.Array, shapes: Sequence[tuple[int, ...]], low: float, high: float
+) -> list[jax.Array]:
     """
-    The values of :func:`jax.random.uniform`, with less to compile.
+    The values of :func:`jax.random.uniform` for some keys, with less to compile: one
+    kernel for all of them.
 
-    :param rng_key: a PRNG key, typed or raw, of any generator.
-    :param shape: shape of the values.
+    :param rng_keys: PRNG keys, typed or raw, of any generator.
+    :param shapes: shape of the values that belong to each of them.
     :param float low: their lower bound.
     :param float high: their upper bound.
     """
     dtype = jnp.result_type(float)
-    if not _is_plain_threefry(rng_key) or dtype != jnp.float32:
-        return random.uniform(rng_key, shape, dtype, low, high)
-    data = random.key_data(rng_key)
-    counter = lax.iota(jnp.uint32, math.prod(shape))
-    x0, x1 = threefry_2x32((data[0], data[1]), (jnp.zeros_like(counter), counter))
+    if not _is_plain_threefry(rng_keys) or dtype != jnp.float32:
+        pairs = zip(rng_keys, shapes, strict=True)
+        return [random.uniform(key, shape, dtype, low, high) for key, shape in pairs]
+    data, sizes = random.key_data(rng_keys), [math.prod(shape) for shape in shapes]
+    counter = jnp.concatenate([lax.iota(jnp.uint32, size) for size in sizes])
+    key = tuple(
+        jnp.concatenate(
+            [jnp.full(n, word) for n, word in zip(sizes, words, strict=True)]
+        )
+        for words in (data[:, 0], data[:, 1])
+    )
+    x0, x1 = threefry_2x32(key, (jnp.zeros_like(counter), counter))
     # The upper 23 bits as the digits of a number from 1 to 2.
     ones = lax.bitcast_convert_type(jnp.float32(1.0), jnp.uint32)
     unit = lax.bitcast_convert_type((x0 ^ x1) >> 9 | ones, jnp.float32) - 1.0
-    return jnp.maximum(low, unit * (high - low) + low).reshape(shape)
+    values = jnp.split(
+        jnp.maximum(low, unit * (high - low) + low), np.cumsum(sizes)[:-1]
+    )
+    return [v.reshape(shape) for v, shape in zip(values, shapes, strict=True)]
 
 
 def split(rng_key: jax.Array, num: int = 2) -> jax.Array:

@@ -128,7 +128,7 @@ def test_losses_of_rows_keep_their_higher_derivatives(quadratic):
     found = MinibatchPotential(logistic, plates)
 
     def losses(z):
-        return found.row_losses({"w": z[0]}, {"data": BATCHES[0]}, *DATA)
+        return found.with_row_losses({"w": z[0]}, {"data": BATCHES[0]}, *DATA)[1]
 
     relative = relative_to_anchor(losses, anchor_at(CENTER, quadratic))
     slope = jax.jit(jax.jacrev(relative))(CENTER)[0]

@@ -69,7 +69,7 @@ EXPECTED = {
 def test_row_losses(model):
     potential = MinibatchPotential(model, PlateSizes.of(model, Y))
     position = {"w": jnp.asarray(W)}
-    losses = potential.row_losses(position, INDICES, (Y,), {})
+    losses = potential.with_row_losses(position, INDICES, (Y,), {})[1]
     np.testing.assert_allclose(losses, SCALE * EXPECTED[model], rtol=1e-5)
     # With the prior they are the potential of the minibatch.
     whole = potential(position, INDICES, (Y,), {})
@@ -89,7 +89,7 @@ def test_row_losses_of_plates_beside_each_other():
     """One after the other by name, each with its own factor."""
     potential = MinibatchPotential(beside, PlateSizes.of(beside, Y))
     indices = {"second": INDICES["data"], "first": jnp.array([5, 1])}
-    losses = potential.row_losses({"w": jnp.asarray(W)}, indices, (Y,), {})
+    losses = potential.with_row_losses({"w": jnp.asarray(W)}, indices, (Y,), {})[1]
     first = ROWS / 2 / 2 * normal(np.asarray(Y, float)[[5, 1]], 2 * W, 3.0)
     expected = np.concatenate([first, SCALE * normal(y, W)])
     np.testing.assert_allclose(losses, expected, rtol=1e-5)

@@ -116,7 +116,7 @@ def test_values_are_those_of_the_same_rows_in_one_place(rows, kind):
         return (
             energy(Z),
             jax.hessian(energy)(Z),
-            potential.row_losses(Z, batch, data, {}),
+            potential.with_row_losses(Z, batch, data, {})[1],
             potential.full_value_and_grad(Z, data, {}),
         )
 
@@ -146,8 +146,10 @@ def test_losses_of_rows_beside_a_plate_that_is_not_split(rows):
     batches = potential.draw_indices(jax.random.key(1), 1)
     batch = {name: index[0] for name, index in batches.items()}
     position = {**Z, "v": jnp.asarray(0.3)}
-    found = jax.jit(lambda *d: potential.row_losses(position, batch, d, {}))(*split)
-    expected = plain.row_losses(position, batch, (*rows, z), {})
+    found = jax.jit(lambda *d: potential.with_row_losses(position, batch, d, {})[1])(
+        *split
+    )
+    expected = plain.with_row_losses(position, batch, (*rows, z), {})[1]
     assert found.shape == (4 + B,)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-3)
     assert float(jnp.max(jnp.abs(expected[:4]))) > 1

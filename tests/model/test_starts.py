@@ -12,6 +12,8 @@ from jax import random
 from numpyro.infer.initialization import init_to_median, init_to_uniform
 from numpyro.infer.util import initialize_model
 
+from numpyro_pl import PseudoLangevin
+from numpyro_pl.kernels.start import two_keys
 from numpyro_pl.model import starts
 from numpyro_pl.model.starts import first_position
 
@@ -61,6 +63,32 @@ def test_the_radius_of_a_strategy_and_other_strategies(monkeypatch):
     narrow = jax.jit(lambda: run(init_to_uniform(radius=0.1), potential))()
     assert all(np.abs(x).max() < 0.1 for x in narrow.values())
     assert len({float(x) for v in narrow.values() for x in np.ravel(v)}) == 6
-    monkeypatch.setattr(starts, "_uniform", None)
+    monkeypatch.setattr(starts.UniformStarts, "search", None)
     median = jax.eval_shape(lambda: run(init_to_median(num_samples=3), potential))
     assert set(median) == {"w", "scale", "a"}
+
+
+@pytest.mark.parametrize("chains", [1, 12])
+def test_a_kernel_starts_where_numpyro_does(numpyros, chains):
+    """Half of all starts are impossible, and drawn again until one is not."""
+    _, y, _ = numpyros
+    keys = random.split(random.key(0), chains) if chains > 1 else random.key(4)
+    state = PseudoLangevin(model).init(keys, 0, None, (y,), {})
+    own = initialize_model(
+        two_keys(keys)[1], model, dynamic_args=True, model_args=(y,)
+    ).param_info.z
+    jax.tree.map(np.testing.assert_array_equal, state.z, own)
+    assert np.all(own["w"][..., 0] > 0)
+    warm = PseudoLangevin(model).init(keys, 10, None, (y,), {})
+    assert np.all(warm.z["w"][..., 0] > 0)
+    assert np.all(np.isfinite(warm.potential_energy))
+
+
+def test_a_start_that_is_never_possible_is_an_error():
+    def impossible(y):
+        w = numpyro.sample("w", dist.Normal(0, 1))
+        numpyro.factor("nowhere", jnp.where(w > 100, 0.0, -jnp.inf))
+        numpyro.sample("y", dist.Normal(w, 1), obs=y)
+
+    with pytest.raises(ValueError, match="not finite at the initial position"):
+        PseudoLangevin(impossible).init(random.key(0), 10, None, (jnp.ones(3),), {})

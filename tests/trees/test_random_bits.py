@@ -70,11 +70,12 @@ def test_derived_keys_and_uniform_values_are_those_of_jax(impl, raw):
         own = random.key_data(key) if raw else key
         keys = split(own, 3)
         folded = [fold_in(own, n) for n in (0, 5, 2**32 - 1, jnp.asarray(3))]
-        values = [uniforms(own, shape, -0.5, 2.0) for shape in ((), (7, 3))]
+        values = uniforms(keys[1:], ((), (7, 3)), -0.5, 2.0)
         return keys, folded, values
 
-    def uniform(key, shape, low, high):
-        return random.uniform(key, shape, minval=low, maxval=high)
+    def uniform(keys, shapes, low, high):
+        pairs = zip(keys, shapes, strict=True)
+        return [random.uniform(k, s, minval=low, maxval=high) for k, s in pairs]
 
     with jax.default_prng_impl(impl):
         for keys in (key, random.split(key, 2)):
