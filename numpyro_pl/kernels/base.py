@@ -39,7 +39,7 @@ from numpyro_pl.model.handlers import FullDataModel
 from numpyro_pl.model.plain_potential import as_it_is
 from numpyro_pl.model.potential import Data
 from numpyro_pl.model.starts import radius_of
-from numpyro_pl.trees.arithmetic import Tree, leaf_names, one_of, size_of
+from numpyro_pl.trees.arithmetic import Tree, is_traced, leaf_names, one_of, size_of
 from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import FrameSettings
 from numpyro_pl.warmup.schedule import Schedule
@@ -217,22 +217,22 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         shards = binding.potential.shards
         single = is_single_key(rng_key)
         rng_key, key_position = two_keys(rng_key)
-        strategy, anchor = self.settings.init_strategy, None
+        strategy = self.settings.init_strategy
         start = Start(binding, partial(self._run, binding), num_warmup > 0)
-        if init_params is None and self._starts_at_random:
-            start, origin = start._replace(strategy=strategy), key_position
-        else:
-            origin = (
+        finite: Any = False
+        if init_params is None and self._starts_at_random and not is_traced(rng_key):
+            drawn = start._replace(strategy=strategy)
+            state, finite = drawn(data, rng_key, key_position, None, temperature)
+        if not all(map(np.all, jax.tree.leaves(finite))):
+            z = (
                 initial_position(key_position, self._model, binding, data, strategy)
                 if init_params is None
                 else given_position(init_params, binding)
             )
-            z = origin if single else one_of(origin)
-            anchor = self._given_anchor(key_position, data, z)
-        fn = start.one if single else start.many
-        program = binding.programs.compiled(start.name(single), fn, data)
-        state, finite = program(rng_key, origin, anchor, temperature)
-        check_finite(data, *finite)
+            one = z if single else one_of(z)
+            anchor = self._given_anchor(key_position, data, one)
+            state, finite = start(data, rng_key, z, anchor, temperature)
+            check_finite(data, *finite)
         state = state.sharing_arrays(1 if single else rng_key.shape[0])
         return state._replace(carried=self._placements.carried(shards, data))
 

@@ -16,7 +16,6 @@ from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState, first_state
 from numpyro_pl.model.potential import Data, MinibatchPotential
 from numpyro_pl.model.sites import describe_non_finite
-from numpyro_pl.model.starts import UniformStarts
 from numpyro_pl.optim.init_to_map import map_search_of
 from numpyro_pl.trees.arithmetic import Tree, all_finite, is_traced, leaf_names
 from numpyro_pl.trees.random_bits import fold_in, is_single_key, split
@@ -90,29 +89,6 @@ def _arrived(run: Run, rng_key: jax.Array, z: Tree) -> tuple[Tree, jax.Array, Tr
     return nearer_start(cheap, value_and_grad, z, _highest_temperature(run))
 
 
-def _arrived_from_random(
-    run: Run, rng_key: jax.Array, key_position: jax.Array, starts: UniformStarts
-) -> tuple[Tree, jax.Array, Tree]:
-    """
-    :func:`_arrived` from the first random start from which potential and gradient are
-    finite. This is part of the program that prepares a chain: in one of its own, the
-    gradient would be compiled once more.
-
-    :param Run run: what a draw depends on.
-    :param rng_key: a PRNG key.
-    :param key_position: a PRNG key for the start.
-    :param UniformStarts starts: what starts are drawn from.
-    """
-    zeros, dtype = starts.zeros(), jnp.result_type(float)
-
-    def attempt(z):
-        z, energy, slope = _arrived(run, rng_key, z)
-        return (z, energy.astype(dtype), slope), all_finite((energy, slope))
-
-    nothing = zeros, jnp.zeros((), dtype), zeros
-    return starts.search(key_position, attempt, nothing)
-
-
 class Start(NamedTuple):
     """
     The program that prepares a chain.
@@ -122,7 +98,8 @@ class Start(NamedTuple):
     - **warming** - whether there is a warmup. A chain without one starts where it is
       told, one with a warmup may not.
     - **strategy** - an `init_to_uniform` strategy, by which the program draws the
-      start; None where it is given.
+      start: once, so that it need not compile a gradient to look for a better one. None
+      where the start is given.
     """
 
     binding: Binding
@@ -130,9 +107,12 @@ class Start(NamedTuple):
     warming: bool
     strategy: Callable | None = None
 
-    def name(self, single: bool) -> str:
-        """The name under which the program is kept."""
-        return f"init {single} {self.warming} {self.strategy is None}"
+    def __call__(self, data: Data, rng_key: jax.Array, *rest: Any):
+        """:meth:`one` as a compiled program, for one key or for a batch of chains."""
+        single = is_single_key(rng_key)
+        name = f"init {single} {self.warming} {self.strategy is None}"
+        program = self.one if single else self.many
+        return self.binding.programs.compiled(name, program, data)(rng_key, *rest)
 
     def one(
         self, data: Data, rng_key, origin: Any, anchor, temperature
@@ -161,7 +141,7 @@ class Start(NamedTuple):
             assert isinstance(potential, MinibatchPotential)
             starts = potential.uniform_starts(data, self.strategy)
             run = run_at(starts.shapes)
-            arrival = _arrived_from_random(run, rng_key, origin, starts)
+            arrival = _arrived(run, rng_key, starts.draw(origin)[1])
         state = _prepared(run, rng_key, arrival, anchor)
         # Looked at here, not one array after the other: each would be a program.
         return state, jax.tree.map(all_finite, arrival[1:])

@@ -65,40 +65,41 @@ class UniformStarts(NamedTuple):
         like = jax.eval_shape(values)
         return cls({name: like[name] for name in order}, radius)
 
-    def search(
-        self, rng_key: jax.Array, attempt: Callable[[Tree], tuple], nothing: Tree
-    ) -> Tree:
+    def draw(self, rng_key: jax.Array) -> tuple[jax.Array, Tree]:
         """
-        What `attempt` makes of the first start that will do; of the last one tried, if
-        none does.
+        A start, and the key for the next one.
 
         :param rng_key: a PRNG key.
-        :param attempt: function of a start -> (what it makes of it, whether that will
-            do).
-        :param nothing: zeros in place of what it makes.
         """
         shapes = [like.shape for like in self.shapes.values()]
+        # Two keys at a time, as NumPyro does it; the last one is not used.
+        keys: jax.Array
+        rng_key, keys = lax.scan(
+            lambda key, _: tuple(split(key)), rng_key, length=len(shapes) + 1
+        )
+        values = uniforms(keys[:-1], shapes, -self.radius, self.radius)
+        return rng_key, dict(zip(self.shapes, values, strict=True))
 
-        def again(state):
-            number, rng_key, _, _ = state
-            # Two keys at a time, as NumPyro does it; the last one is not used.
-            keys: jax.Array
-            rng_key, keys = lax.scan(
-                lambda key, _: tuple(split(key)), rng_key, length=len(shapes) + 1
-            )
-            values = uniforms(keys[:-1], shapes, -self.radius, self.radius)
-            position = dict(zip(self.shapes, values, strict=True))
-            return number + 1, rng_key, *attempt(position)
+    def search(self, rng_key: jax.Array, potential: Callable[[Tree], Any]) -> Tree:
+        """
+        The first start where potential and gradient are finite; the last one tried, if
+        they are nowhere.
+
+        :param rng_key: a PRNG key.
+        :param potential: the potential at a position.
+        """
+
+        def attempt(state):
+            rng_key, position = self.draw(state[1])
+            finite = all_finite(jax.value_and_grad(potential)(position))
+            return state[0] + 1, rng_key, position, finite
 
         def unfinished(state):
             return (state[0] < MOST_TRIES) & ~state[3]
 
-        first = jnp.asarray(0), rng_key, nothing, jnp.asarray(False)
-        return lax.while_loop(unfinished, again, first)[2]
-
-    def zeros(self) -> Tree:
-        """Zeros in the shape of a start."""
-        return {name: jnp.zeros(x.shape, x.dtype) for name, x in self.shapes.items()}
+        nowhere = {n: jnp.zeros(x.shape, x.dtype) for n, x in self.shapes.items()}
+        first = jnp.asarray(0), rng_key, nowhere, jnp.asarray(False)
+        return lax.while_loop(unfinished, attempt, first)[2]
 
 
 def first_position(
@@ -120,11 +121,7 @@ def first_position(
     if radius_of(init_strategy) is None:
         return _by_numpyro(rng_key, model, data, init_strategy)[0]
     starts = UniformStarts.of(model, data, init_strategy)
-
-    def attempt(position):
-        return position, all_finite(jax.value_and_grad(potential)(position))
-
-    one = partial(starts.search, attempt=attempt, nothing=starts.zeros())
+    one = partial(starts.search, potential=potential)
     # One after the other: a large network has room for one gradient.
     return one(rng_key) if is_single_key(rng_key) else lax.map(one, rng_key)
 
