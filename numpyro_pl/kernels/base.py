@@ -220,6 +220,7 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         strategy = self.settings.init_strategy
         start = Start(binding, partial(self._run, binding), num_warmup > 0)
         finite: Any = False
+        # Whether a traced start will do cannot be looked at.
         if init_params is None and self._starts_at_random and not is_traced(rng_key):
             drawn = start._replace(strategy=strategy)
             state, finite = drawn(data, rng_key, key_position, None, temperature)

@@ -131,6 +131,7 @@ class Binding(NamedTuple):
 
             return (at if anchor is None else anchored_potential(at, anchor))(groups)
 
+        # Compiled with its caller; this way it is traced once for all its uses.
         grad = jax.jit(jax.grad(energy))
         if not isinstance(potential, MinibatchPotential) or not plates:
             return MinibatchGradient(

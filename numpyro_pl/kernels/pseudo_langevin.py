@@ -147,7 +147,7 @@ class PseudoLangevin(LangevinKernel):
 
     @property
     def _starts_at_random(self):
-        # An anchor that the user has given is compared with the start, or begins there.
+        # An anchor that is given is checked, or found, before that program runs.
         anchor = self.settings.control_variate
         given = isinstance(anchor, Mapping) or anchor == "map"
         return not given and super()._starts_at_random

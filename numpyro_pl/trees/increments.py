@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from numpyro_pl.trees.arithmetic import Tree, size_of
-from numpyro_pl.trees.random_bits import normals, random_words
+from numpyro_pl.trees.random_bits import normals, random_words, split_flat
 
 __all__ = [
     "INCREMENTS",
@@ -96,12 +95,12 @@ def scaled_increments(kind: str, rng_key: jax.Array, sd: Tree, stream: Any = 0) 
     if kind == "gaussian":
         size = sum(x.size for x in leaves)
         flat = normals(rng_key, size, jnp.result_type(*leaves), stream)
-        values = _split_flat(flat, [x.shape for x in leaves])
+        values = split_flat(flat, [x.shape for x in leaves])
         moved = [x * r.astype(x.dtype) for x, r in zip(leaves, values, strict=True)]
         return jax.tree.unflatten(treedef, moved)
     shapes = [_word_shape(x.shape) for x in leaves]
     size = sum(math.prod(s) for s in shapes)
-    words = _split_flat(random_words(rng_key, size, stream), shapes)
+    words = split_flat(random_words(rng_key, size, stream), shapes)
     flipped = [
         _flip(x, _unpack(w, x.shape)) for x, w in zip(leaves, words, strict=True)
     ]
@@ -143,11 +142,3 @@ def _flip(sd: jax.Array, bits: jax.Array) -> jax.Array:
     top = 8 * sd.dtype.itemsize - 1
     flipped = lax.bitcast_convert_type(sd, word) ^ (bits.astype(word) << top)
     return lax.bitcast_convert_type(flipped, sd.dtype)
-
-
-def _split_flat(flat: jax.Array, shapes: list[tuple[int, ...]]) -> list[jax.Array]:
-    ends = np.cumsum([math.prod(s) for s in shapes])
-    return [
-        flat[end - math.prod(s) : end].reshape(s)
-        for end, s in zip(ends, shapes, strict=True)
-    ]

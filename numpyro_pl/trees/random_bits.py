@@ -29,6 +29,7 @@ __all__ = [
     "normals",
     "random_words",
     "split",
+    "split_flat",
     "threefry_2x32",
     "uniforms",
 ]
@@ -110,10 +111,16 @@ def uniforms(
     # The upper 23 bits as the digits of a number from 1 to 2.
     ones = lax.bitcast_convert_type(jnp.float32(1.0), jnp.uint32)
     unit = lax.bitcast_convert_type((x0 ^ x1) >> 9 | ones, jnp.float32) - 1.0
-    values = jnp.split(
-        jnp.maximum(low, unit * (high - low) + low), np.cumsum(sizes)[:-1]
-    )
-    return [v.reshape(shape) for v, shape in zip(values, shapes, strict=True)]
+    return split_flat(jnp.maximum(low, unit * (high - low) + low), shapes)
+
+
+def split_flat(flat: jax.Array, shapes: Sequence[tuple[int, ...]]) -> list[jax.Array]:
+    """The arrays of these shapes that one after the other make up a flat one."""
+    ends = np.cumsum([math.prod(s) for s in shapes])
+    return [
+        flat[end - math.prod(s) : end].reshape(s)
+        for end, s in zip(ends, shapes, strict=True)
+    ]
 
 
 def split(rng_key: jax.Array, num: int = 2) -> jax.Array:
