@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from numpyro_pl.trees.arithmetic import Tree, tree_dot
+from numpyro_pl.trees.derivatives import central_difference
 
 __all__ = [
     "Shares",
@@ -56,6 +57,7 @@ def example_friction(
     displacement: Tree,
     temperature: Any,
     shares: Shares | None = None,
+    forward: bool = True,
 ) -> Tree:
     """
     The force above, in the units of a gradient.
@@ -66,9 +68,14 @@ def example_friction(
     :param displacement: displacement of the step before, a tree like the position.
     :param temperature: temperature of the target, a scalar.
     :param Shares shares: where the rows come from; None: all from one plate.
+    :param bool forward: whether the losses have forward-mode derivatives. Otherwise the
+        change of each is a difference.
     """
     values, pull_back = jax.vjp(losses, position)
-    change = jax.jvp(losses, (position,), (displacement,))[1]
+    if forward:
+        change = jax.jvp(losses, (position,), (displacement,))[1]
+    else:
+        change = central_difference(losses, position, displacement)
     weights = _weights(change, temperature, shares)
     return pull_back(weights.astype(values.dtype))[0]
 
@@ -79,6 +86,7 @@ def slowed_gradient(
     displacement: Tree,
     temperature: Any,
     shares: Shares | None = None,
+    forward: bool = True,
 ) -> Tree:
     r"""
     The gradient on a minibatch plus the force above, in one reverse pass: both are the
@@ -92,10 +100,16 @@ def slowed_gradient(
     :param displacement: displacement of the step before.
     :param temperature: temperature of the target, a scalar.
     :param Shares shares: where the rows come from; None: all from one plate.
+    :param bool forward: as in :func:`example_friction`.
     """
-    (energy, losses), push = jax.linearize(parts, position)
-    weights = _weights(push(displacement)[1], temperature, shares, limited)
-    pull_back = jax.linear_transpose(push, position)
+    if forward:
+        (energy, losses), push = jax.linearize(parts, position)
+        change = push(displacement)[1]
+        pull_back = jax.linear_transpose(push, position)
+    else:
+        (energy, losses), pull_back = jax.vjp(parts, position)
+        change = central_difference(lambda x: parts(x)[1], position, displacement)
+    weights = _weights(change, temperature, shares, limited)
     return pull_back((jnp.ones_like(energy), weights.astype(losses.dtype)))[0]
 
 

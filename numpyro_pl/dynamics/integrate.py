@@ -55,6 +55,7 @@ class MinibatchGradient(NamedTuple):
       without it.
     - **slowed** - function of the same arguments -> the gradient plus such a force, in
       the time of one gradient and a forward product.
+    - **forward** - whether the gradient has forward-mode derivatives; None: not known.
     - **with_rows** - function (batches, batches after them) -> batches with their data,
       for data that has to be read: called for some steps at a time. None where the
       batches are all that is needed.
@@ -68,6 +69,7 @@ class MinibatchGradient(NamedTuple):
     batch_at: Callable = row
     friction: Callable | None = None
     slowed: Callable | None = None
+    forward: bool | None = None
     with_rows: Callable | None = None
 
 

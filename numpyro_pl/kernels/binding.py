@@ -8,18 +8,18 @@ Everything here depends on the shapes of the data and never on its values, so th
 second data set of the same shape reuses all of it, compiled functions included.
 """
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
-from jax import random
 from numpyro.infer.initialization import init_to_uniform
 
 from numpyro_pl.dynamics.friction import example_friction, slowed_gradient
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
-from numpyro_pl.model.arguments import ArgumentPrograms, accepts_tracers, traced_with
+from numpyro_pl.model.arguments import ArgumentPrograms, traced_with, without_values
 from numpyro_pl.model.control_variate import (
     Anchor,
     anchored_potential,
@@ -34,7 +34,10 @@ from numpyro_pl.model.sites import ModelSites, inspect_sites
 from numpyro_pl.model.split_model import split_model
 from numpyro_pl.model.streams import read_rows, streams_in
 from numpyro_pl.trees.arithmetic import Tree, is_large, row
+from numpyro_pl.trees.derivatives import has_forward_mode
 from numpyro_pl.trees.ordering import computed_after
+
+logger = logging.getLogger("numpyro_pl")
 
 __all__ = ["Binding", "bind_model", "bind_potential"]
 
@@ -54,11 +57,13 @@ class Binding(NamedTuple):
     - **potential** - the potential on minibatches and on the full data.
     - **sites** - what the model's trace tells about its sites.
     - **programs** - compiled functions of the model's arguments.
+    - **forward** - whether the potential has forward-mode derivatives; None: not known.
     """
 
     potential: MinibatchPotential | PlainPotential
     sites: ModelSites
     programs: ArgumentPrograms
+    forward: bool | None = None
 
     @property
     def default_num_steps(self) -> int:
@@ -135,7 +140,10 @@ class Binding(NamedTuple):
         grad = jax.jit(jax.grad(energy))
         if not isinstance(potential, MinibatchPotential) or not plates:
             return MinibatchGradient(
-                lambda key, num: {}, lambda groups, batch: grad(groups, None), None
+                lambda key, num: {},
+                lambda groups, batch: grad(groups, None),
+                None,
+                forward=self.forward,
             )
 
         def halves(groups, batch):
@@ -162,6 +170,7 @@ class Binding(NamedTuple):
             halves,
             1.0 if always else fractions.pop(),
             always,
+            forward=self.forward,
             with_rows=self._reading(data),
         )
         if not self.has_friction:
@@ -191,17 +200,27 @@ def bind_model(model: Callable, data: Data, shards: Shards | None = None) -> Bin
         plates, sites, shards = split_model(model, data, shards)
         if shards is not None:
             potential = MinibatchPotential(model, plates, shards)
-            return Binding(potential, sites, ArgumentPrograms())
+            forward = _has_forward_mode(potential, data)
+            return Binding(potential, sites, ArgumentPrograms(), forward)
     plates, data = traced_with(partial(PlateSizes.of, model), data)
     args, kwargs = data
     sites = inspect_sites(model, plates, args, kwargs)
     potential = MinibatchPotential(model, plates)
+    forward, traced = without_values(partial(_has_forward_mode, potential), data)
+    return Binding(potential, sites, ArgumentPrograms(traced), forward)
 
-    def first_position(data):
-        return potential.first_position(random.key(0), data, init_to_uniform)
 
-    traced = accepts_tracers(first_position, data)
-    return Binding(potential, sites, ArgumentPrograms(traced))
+def _has_forward_mode(potential: MinibatchPotential, data: Data) -> bool:
+    """Whether the potential of a model has forward-mode derivatives; told if not."""
+    shapes = potential.uniform_starts(data, init_to_uniform).shapes
+    rows = potential.first_rows()
+    if has_forward_mode(lambda z: potential(z, rows, *data), shapes):
+        return True
+    logger.info(
+        "The model has no forward-mode derivatives (it uses a function with a "
+        "jax.custom_vjp, such as an ODE solver): differences stand in for them."
+    )
+    return False
 
 
 def _with_friction(
@@ -214,6 +233,7 @@ def _with_friction(
     """Gradients that also know the friction from their examples."""
     plates = sorted(potential.plates.items())
     shares = tuple((plate.strata, plate.share) for _, plate in plates)
+    forward = minibatches.forward is not False
 
     def parts_on(batch):
         def energy_and_losses(groups):
@@ -229,10 +249,14 @@ def _with_friction(
         def losses(groups):
             return parts_on(batch)(groups)[1]
 
-        return example_friction(losses, groups, displacement, temperature, shares)
+        return example_friction(
+            losses, groups, displacement, temperature, shares, forward
+        )
 
     def slowed(groups, batch, displacement, temperature):
         parts = parts_on(batch)
-        return slowed_gradient(parts, groups, displacement, temperature, shares)
+        return slowed_gradient(
+            parts, groups, displacement, temperature, shares, forward
+        )
 
     return minibatches._replace(friction=friction, slowed=slowed)

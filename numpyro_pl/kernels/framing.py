@@ -20,6 +20,7 @@ __all__ = [
     "anchor_values",
     "check_anchor",
     "check_dense_mass",
+    "check_has_terms",
     "is_tall",
     "mixed_coordinates",
 ]
@@ -67,6 +68,20 @@ def check_dense_mass(dense: Any) -> None:
         "dense_mass must be 'auto', True, False, or a list of tuples of site names, "
         f"such as [('a', 'b')], got {dense!r}."
     )
+
+
+def check_has_terms(anchor: Any, forward: bool) -> None:
+    """
+    :param anchor: the setting `control_variate`.
+    :param bool forward: whether the potential has forward-mode derivatives.
+    :raises ValueError: if the model lacks the terms of the Taylor series.
+    """
+    if anchor is not None and not forward:
+        raise ValueError(
+            f"control_variate={anchor!r} needs forward-mode derivatives, which the "
+            "model does not have: it uses a function with a jax.custom_vjp, such as an "
+            "ODE solver or a fused kernel. Leave control_variate at 'auto' or None."
+        )
 
 
 def anchor_values(anchor: Mapping, z: Tree) -> Tree:

@@ -10,7 +10,12 @@ from dataclasses import replace
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
 from numpyro_pl.kernels.base import LangevinKernel
-from numpyro_pl.kernels.framing import anchor_values, is_tall, mixed_coordinates
+from numpyro_pl.kernels.framing import (
+    anchor_values,
+    check_has_terms,
+    is_tall,
+    mixed_coordinates,
+)
 from numpyro_pl.kernels.settings import PseudoLangevinSettings, settings_of
 from numpyro_pl.optim.init_to_map import init_to_map, map_search_of
 from numpyro_pl.trees.arithmetic import size_of
@@ -169,8 +174,10 @@ class PseudoLangevin(LangevinKernel):
         anchor, dense = self.settings.control_variate, self.settings.dense_mass
         axes = mixed_coordinates(tall if dense == "auto" else dense, z)
         # The noise is measured in whitened coordinates.
-        anchored = "auto" if tall and axes is not None else "never"
+        has_terms = binding.forward is not False
+        anchored = "auto" if tall and axes is not None and has_terms else "never"
         if not isinstance(anchor, str) or anchor != "auto":
+            check_has_terms(anchor, has_terms)
             # Without minibatches there is no noise to reduce.
             anchored = "never" if anchor is None or not plates else "always"
         if axes is None and anchored == "never":

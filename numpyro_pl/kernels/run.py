@@ -3,7 +3,6 @@
 
 """What the draws of a run depend on besides the state of the chain."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +20,7 @@ from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.model.control_variate import Anchor, anchored_potential
 from numpyro_pl.model.potential import Data, MinibatchPotential
 from numpyro_pl.model.streams import streams_in
+from numpyro_pl.trees.derivatives import along
 from numpyro_pl.warmup.frame import (
     Frame,
     FrameSettings,
@@ -217,13 +217,17 @@ class Run(NamedTuple):
             def energy(x):
                 return potential(self.layout.unpack((x,)), rows, *self.data)
 
-            if rows is not None:
+            forward = self.binding.forward
+            if rows is not None and forward:
                 return jax.hessian(energy)(groups[0])
             # All rows at once: one column at a time, so that memory does not grow with
             # the number of coordinates too.
-            along = partial(jax.jvp, jax.grad(energy), groups)
             columns = jnp.eye(groups[0].size, dtype=groups[0].dtype)
-            return lax.map(lambda column: along((column,))[1], columns)
+            found = lax.map(
+                lambda column: along(jax.grad(energy), groups[0], column, forward),
+                columns,
+            )
+            return 0.5 * (found + found.T)
 
         return potential.mean_over_data(of_rows, large=False)
 

@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from numpyro_pl.trees.arithmetic import Tree, hvp, row, size_of, sum_of
+from numpyro_pl.trees.arithmetic import Tree, row, size_of, sum_of
+from numpyro_pl.trees.derivatives import hvp
 from numpyro_pl.trees.increments import tree_normal
 
 __all__ = [

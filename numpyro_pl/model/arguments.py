@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from numpyro_pl.model.potential import Data
 from numpyro_pl.trees.arithmetic import arrays_apart, is_array
 
-__all__ = ["ArgumentPrograms", "accepts_tracers", "data_signature", "traced_with"]
+__all__ = ["ArgumentPrograms", "data_signature", "traced_with", "without_values"]
 
 
 class _Same:
@@ -52,17 +52,21 @@ def data_signature(data: Data) -> Any:
     return treedef, tuple(describe(leaf) for leaf in leaves)
 
 
-def accepts_tracers(fn: Callable[[Data], Any], data: Data) -> bool:
+def without_values(fn: Callable[[Data], Any], data: Data) -> tuple[Any, bool]:
     """
-    Whether `fn(data)` can be traced. Some models look at the values of their data
-    (`int(group.max())`).
+    `fn(data)`, and whether it can do without the values of the arrays. Some models look
+    at them (`int(group.max())`).
+
+    :param fn: function of a model's arguments; what it returns holds no arrays.
+    :param Data data: the arguments.
     """
     arrays, rebuild = arrays_apart(data)
+    found = []
     try:
-        jax.eval_shape(lambda xs: fn(rebuild(xs)), arrays)
+        jax.eval_shape(lambda xs: found.append(fn(rebuild(xs))), arrays)
     except jax.errors.JAXTypeError:
-        return False
-    return True
+        return fn(data), False
+    return found[-1], True
 
 
 def on_device(data: Data) -> Data:

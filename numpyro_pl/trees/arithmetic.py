@@ -23,7 +23,6 @@ __all__ = [
     "all_finite",
     "arrays_apart",
     "as_in",
-    "hvp",
     "is_array",
     "is_large",
     "is_traced",
@@ -168,15 +167,3 @@ def spread(value: Tree, like: Tree) -> Tree:
     if len(leaves) == 1 and jnp.ndim(leaves[0]) == 0:
         return jax.tree.map(lambda _: leaves[0], like)
     return value
-
-
-def hvp(fn: Callable[[Tree], jax.Array], x: Tree, v: Tree) -> Tree:
-    """
-    Hessian-vector product, forward over reverse: about 2 to 3 gradients.
-
-    :param fn: scalar function of a tree.
-    :param x: where the Hessian is taken.
-    :param v: the vector, a tree like `x`.
-    :return: `H(x) v`, a tree like `x`.
-    """
-    return jax.jvp(jax.grad(fn), (x,), (v,))[1]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.trees.arithmetic import Tree, sum_of, tree_dot
+from numpyro_pl.trees.derivatives import along
 from numpyro_pl.trees.increments import tree_signs
 from numpyro_pl.trees.ordering import computed_after, not_hoisted
 
@@ -36,7 +37,11 @@ class HessianProducts(NamedTuple):
         """The Hessian on the t-th minibatch times a vector."""
         batch = self.gradient.batch_at(self.batches, t)
         here = not_hoisted(self.position, t)
-        return jax.jvp(lambda x: self.gradient.grad(x, batch), (here,), (vector,))[1]
+
+        def grad(x):
+            return self.gradient.grad(x, batch)
+
+        return along(grad, here, vector, self.gradient.forward)
 
 
 def hessian_row_norms(
