@@ -76,6 +76,12 @@ class Binding(NamedTuple):
             return FULL_BATCH_STEPS
         return min(max(plates.steps_per_epoch, FEWEST_STEPS), MOST_STEPS)
 
+    @property
+    def sampled(self) -> float:
+        """Share of the rows that a minibatch has; 0 without a plate or with several."""
+        plates = list(self.potential.plates.values())
+        return plates[0].subsample_size / plates[0].size if len(plates) == 1 else 0.0
+
     def constrain_fn(self, data: Data) -> Callable[[Tree], dict]:
         """
         Function from a position to constrained values, compiled as one program: `MCMC`

@@ -128,6 +128,7 @@ class Run(NamedTuple):
             self.full_value_and_grad,
             self.full_hessian,
             self.gradient,
+            self.binding.sampled,
             required(dynamics, "max_frequency"),
             state.temperature,
         )
@@ -217,14 +218,13 @@ class Run(NamedTuple):
             def energy(x):
                 return potential(self.layout.unpack((x,)), rows, *self.data)
 
-            forward = self.binding.forward
-            if rows is not None and forward:
+            if rows is not None and self.binding.forward:
                 return jax.hessian(energy)(groups[0])
             # All rows at once: one column at a time, so that memory does not grow with
             # the number of coordinates too.
             columns = jnp.eye(groups[0].size, dtype=groups[0].dtype)
             found = lax.map(
-                lambda column: along(jax.grad(energy), groups[0], column, forward),
+                lambda v: along(jax.grad(energy), groups[0], v, self.binding.forward),
                 columns,
             )
             return 0.5 * (found + found.T)
@@ -242,8 +242,8 @@ class Run(NamedTuple):
         kind = self.full_potential
         if not kind:
             return potential.estimate(rng_key, z, *self.data)
-        many = self.binding.sites.data_size > FEW_ROWS
-        if kind != "auto" or self.framing is None or not many:
+        anchored = self.framing is not None and self.framing.anchored != "never"
+        if kind != "auto" or not anchored or self.binding.sites.data_size <= FEW_ROWS:
             return potential.full(z, *self.data)
         energy, error = lax.cond(
             chains.largest(state.frame.share) > 0,

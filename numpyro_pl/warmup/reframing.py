@@ -24,6 +24,7 @@ from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.trees.arithmetic import Tree, sum_of
 from numpyro_pl.trees.increments import tree_normal
 from numpyro_pl.trees.random_bits import fold_in
+from numpyro_pl.warmup.axes import hidden_curvature, whitening
 from numpyro_pl.warmup.frame import (
     MOST_KICK,
     NUM_PLACES,
@@ -43,13 +44,6 @@ LEAST_GAIN = 2.0
 """Ratio of the noise without an anchor to that with it from which it is used: it costs
 a second gradient."""
 
-FLATTEST_AXIS = 1e-5
-"""Least eigenvalue of the curvature relative to the largest one, once all coordinates
-are scaled to the same curvature."""
-
-LEAST_CURVATURE = 1e-10
-"""Least curvature of a coordinate, relative to the steepest one."""
-
 
 class Target(NamedTuple):
     """
@@ -60,6 +54,7 @@ class Target(NamedTuple):
     - **hessian** - function of a position -> Hessian of the potential on the full data.
     - **gradient** - function of a frame -> minibatch gradient in its coordinates; plain
       and in the model's coordinates without a frame.
+    - **sampled** - share of the rows that a minibatch has; 0 with several plates.
     - **max_frequency** - bound on the frequency of the dynamics, in radians per step.
     - **temperature** - temperature of the target.
     """
@@ -67,6 +62,7 @@ class Target(NamedTuple):
     full: Callable
     hessian: Callable
     gradient: Callable
+    sampled: float
     max_frequency: float
     temperature: Any
 
@@ -141,37 +137,25 @@ def whitened_anew(
     at_center, own = jnp.where(jnp.isfinite(hessians), hessians, 0.0)
     # Steps must fit where chains are, not only where their anchors are, so the axes are
     # those of the curvature there, averaged over chains and events.
-    matrix, eye = chains.mean(own), jnp.eye(len(own), dtype=own.dtype)
+    here, eye = chains.mean(own), jnp.eye(len(own), dtype=own.dtype)
     before = frame.inverse.T @ frame.inverse
     known = jnp.any(frame.basis != eye)
-    matrix = jnp.where(known, 0.5 * (matrix + before), matrix)
-    basis, inverse = _whitening(matrix * settings.axes)
+    matrix = jnp.where(known, 0.5 * (here + before), here)
+    basis, inverse = whitening(matrix * settings.axes)
     frame = frame._replace(curvature=at_center, basis=basis, inverse=inverse)
-    steepest = jnp.max(jnp.linalg.eigvalsh(basis.T @ own @ basis))
     places = _places(rng_key, frame, seen, target)
-    noise_in = partial(_noise, rng_key, target, places)
-    frame, noise = _with_share(noise_in, frame, settings, chains)
+    noises = _noises(partial(_noise, rng_key, target, places), frame, settings)
+    # Not at first: far from where the model fits, gradients are larger than curvature.
+    hidden = jnp.where(known, _hidden(noises, frame, settings, target, here, chains), 0)
+    frame, noises = _with_hidden(here, hidden, frame, settings, noises)
+    own += hidden
+    steepest = jnp.max(jnp.linalg.eigvalsh(frame.basis.T @ own @ frame.basis))
+    frame, noise = _with_share(noises, frame, settings, chains)
     variance = chains.mean(jnp.trace(noise[0] + noise[1]) / (2 * len(basis)))
     rate = target.temperature * MOST_KICK / jnp.maximum(variance, 1e-12)
     frequency = jnp.minimum(jnp.sqrt(rate), target.max_frequency)
     frame = at_pace(frame, settings, frequency, slowest)
     return White(frame, noise, chains.largest(steepest))
-
-
-def _whitening(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """
-    Matrices A and its inverse, with `A.T @ matrix @ A = 1`. Eigenvalues are taken as
-    positive: where a posterior is not convex, steps have to be as short as where it is
-    as much curved upwards.
-    """
-    diagonal = jnp.abs(jnp.diagonal(matrix))
-    least = LEAST_CURVATURE * jnp.max(diagonal)
-    scale = jnp.sqrt(jnp.maximum(diagonal, jnp.where(least > 0, least, 1.0)))
-    values, vectors = jnp.linalg.eigh(matrix / (scale[:, None] * scale))
-    values = jnp.abs(values)
-    values = jnp.maximum(values, FLATTEST_AXIS * jnp.max(values))
-    root = jnp.sqrt(values)
-    return vectors / scale[:, None] / root, root[:, None] * vectors.T * scale
 
 
 def _places(rng_key, frame: Frame, seen: Any, target: Target) -> jax.Array:
@@ -185,15 +169,47 @@ def _places(rng_key, frame: Frame, seen: Any, target: Target) -> jax.Array:
     return jnp.where(seen.num_draws >= NUM_PLACES, drawn, thermal)
 
 
-def _with_share(noise_in: Callable, frame, settings, chains) -> tuple[Frame, jax.Array]:
+SHARES = {"never": (0.0,), "always": (1.0,), "auto": (0.0, 1.0)}
+"""Shares of the anchor of which one is chosen, by the setting."""
+
+
+def _noises(noise_in: Callable, frame: Frame, settings: FrameSettings) -> jax.Array:
+    """The noise with each share of the anchor, shape (shares, 2, n, n)."""
+    shares = jnp.asarray(SHARES[settings.anchored], frame.share.dtype)
+    return lax.map(lambda share: noise_in(frame._replace(share=share)), shares)
+
+
+def _hidden(
+    noises, frame: Frame, settings, target: Target, hessian: jax.Array, chains
+) -> jax.Array:
+    """Curvature in the model's coordinates that only the gradients of rows show."""
+    if settings.anchored == "always":
+        return jnp.zeros_like(frame.curvature)
+    rows = chains.mean(0.5 * (noises[0, 0] + noises[0, 1])) * target.sampled
+    # Of few minibatches, correlations are not to be trusted.
+    trust = NOISE_BATCHES / (NOISE_BATCHES + len(rows))
+    rows = trust * rows + (1 - trust) * jnp.diag(jnp.diagonal(rows))
+    rows = frame.inverse.T @ rows @ frame.inverse
+    return hidden_curvature(hessian, rows, settings.axes)
+
+
+def _with_hidden(
+    hessian: jax.Array, hidden: jax.Array, frame: Frame, settings, noises
+) -> tuple[Frame, jax.Array]:
+    """The frame with other axes, if there is hidden curvature, and the noise in it."""
+    basis, inverse = whitening((hessian + hidden) * settings.axes)
+    turn = frame.inverse @ basis
+    found = jnp.any(hidden != 0)
+    frame = frame._replace(
+        basis=jnp.where(found, basis, frame.basis),
+        inverse=jnp.where(found, inverse, frame.inverse),
+    )
+    return frame, jnp.where(found, turn.T @ noises @ turn, noises)
+
+
+def _with_share(noises: jax.Array, frame, settings, chains) -> tuple[Frame, jax.Array]:
     """The frame with or without its anchor, whichever the settings or the noise say."""
-    allowed = {"never": (0.0,), "always": (1.0,), "auto": (0.0, 1.0)}
-    shares = jnp.asarray(allowed[settings.anchored], frame.share.dtype)
-
-    def noise_with(share):
-        return noise_in(frame._replace(share=share))
-
-    noises = lax.map(noise_with, shares)
+    shares = jnp.asarray(SHARES[settings.anchored], frame.share.dtype)
     if len(shares) == 1:
         return frame._replace(share=shares[0]), noises[0]
     without, relative = (chains.mean(jnp.trace(n[0] + n[1])) for n in noises)

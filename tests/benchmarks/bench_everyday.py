@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Default settings beside NUTS on the models of `tests/everyday_models.py` and
-`tests/unusual_models.py`: where the potential is, and the scalar of each site that is
-farthest from NUTS. ::
+Default settings beside NUTS on the models of `tests/everyday_models.py`,
+`tests/unusual_models.py` and `tests/textbook_models.py`: where the potential is, and
+the scalar of each site that is farthest from NUTS. ::
 
     PYTHONPATH=tests python tests/benchmarks/bench_everyday.py [--models NAME ...]
 
@@ -22,11 +22,12 @@ from everyday_models import EVERYDAY
 from jax import random
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import MCMC, NUTS
+from textbook_models import TEXTBOOK
 from unusual_models import UNUSUAL
 
 from numpyro_pl import PseudoLangevin
 
-MODELS = EVERYDAY | UNUSUAL
+MODELS = EVERYDAY | UNUSUAL | TEXTBOOK
 FIELDS = ("potential_energy", "diverging")
 
 

@@ -167,3 +167,10 @@ def test_full_potential_of_no_known_kind(value):
         ValueError, match="full_potential must be True, False or 'auto'"
     ):
         PseudoLangevin(linear_model, full_potential=value)
+
+
+def test_axes_without_an_anchor_on_many_rows(regression, monkeypatch):
+    """The potential of a draw is estimated only relative to an anchor."""
+    monkeypatch.setattr("numpyro_pl.kernels.run.FEW_ROWS", 500)
+    mcmc = run(PseudoLangevin(linear_model, control_variate=None), *regression)
+    assert np.isfinite(mcmc.last_state.potential_energy).all()

@@ -13,6 +13,7 @@ import pytest
 from jax import random
 
 from numpyro_pl.dynamics import MinibatchGradient
+from numpyro_pl.warmup.axes import whitening
 from numpyro_pl.warmup.frame import (
     NUM_PLACES,
     Frame,
@@ -26,7 +27,6 @@ from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import (
     Target,
     _places,
-    _whitening,
     whitened_anew,
 )
 
@@ -90,7 +90,7 @@ def target(noise_far=0.0, noise_near=0.0):
         step = x[0] - MEAN
         return 0.5 * step @ HESSIAN @ step, (HESSIAN @ step,)
 
-    return Target(full, lambda x: HESSIAN, gradient, 0.5, jnp.asarray(1.0))
+    return Target(full, lambda x: HESSIAN, gradient, 0.0, 0.5, jnp.asarray(1.0))
 
 
 def seen_draws(num=200):
@@ -184,13 +184,13 @@ def test_axes_are_mixed_only_where_the_user_says():
 
 def test_curvature_downwards_counts_as_upwards():
     matrix = jnp.array([[2.0, 0.0], [0.0, -0.5]])
-    basis, inverse = _whitening(matrix)
+    basis, inverse = whitening(matrix)
     np.testing.assert_allclose(np.abs(basis.T @ matrix @ basis), np.eye(2), atol=1e-5)
     np.testing.assert_allclose(basis @ inverse, np.eye(2), atol=1e-5)
 
 
 def test_a_flat_coordinate_has_a_finite_axis():
-    basis, inverse = _whitening(jnp.diag(jnp.array([1.0, 0.0])))
+    basis, inverse = whitening(jnp.diag(jnp.array([1.0, 0.0])))
     assert np.isfinite(basis).all()
     assert np.isfinite(inverse).all()
 
