@@ -206,8 +206,8 @@ def bind_model(model: Callable, data: Data, shards: Shards | None = None) -> Bin
         plates, sites, shards = split_model(model, data, shards)
         if shards is not None:
             potential = MinibatchPotential(model, plates, shards)
-            forward = _has_forward_mode(potential, data)
-            return Binding(potential, sites, ArgumentPrograms(), forward)
+            # Chains may be split too, and rows cannot be taken outside of a program.
+            return Binding(potential, sites, ArgumentPrograms(), forward=True)
     plates, data = traced_with(partial(PlateSizes.of, model), data)
     args, kwargs = data
     sites = inspect_sites(model, plates, args, kwargs)
