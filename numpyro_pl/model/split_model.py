@@ -4,12 +4,12 @@
 """Whether a model can run on rows that are split over devices; which plates are."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from numpyro.infer.initialization import init_to_uniform
 
+from numpyro_pl.model.arguments import abstractly
 from numpyro_pl.model.handlers import IndexedModel, trace_of
 from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.plates import PlateSize, PlateSizes
@@ -36,13 +36,13 @@ def split_model(
         and for a minibatch that the devices cannot share.
     """
 
-    def inspected(data):
-        args, kwargs = data
+    def inspected(arrays):
+        args, kwargs = shards.joined(data, arrays)
         plates = PlateSizes.of(model, *args, **kwargs)
         return plates, inspect_sites(model, plates, args, kwargs)
 
     try:
-        plates, sites = _abstractly(inspected, data, shards)
+        plates, sites = abstractly(inspected, _shapes(data, shards))
         if not plates:
             return plates, sites, None
         use = _row_use(model, plates, data, shards)
@@ -63,17 +63,6 @@ def split_model(
 
 def _shapes(data: Data, shards: Shards) -> list[jax.ShapeDtypeStruct]:
     return [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in shards.split(data)]
-
-
-def _abstractly(fn: Callable[[Data], Any], data: Data, shards: Shards) -> Any:
-    """`fn(data)` with unknown values in place of what is split."""
-    found = []
-
-    def run(arrays):
-        found.append(fn(shards.joined(data, arrays)))
-
-    jax.eval_shape(run, _shapes(data, shards))
-    return found[-1]
 
 
 def _row_use(model: Callable, plates: PlateSizes, data: Data, shards: Shards) -> RowUse:

@@ -28,6 +28,7 @@ from unusual_models import UNUSUAL
 from numpyro_pl import PseudoLangevin
 
 MODELS = EVERYDAY | UNUSUAL | TEXTBOOK
+assert len(MODELS) == len(EVERYDAY) + len(UNUSUAL) + len(TEXTBOOK), "one name twice"
 FIELDS = ("potential_energy", "diverging")
 
 
