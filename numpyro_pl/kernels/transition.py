@@ -34,6 +34,14 @@ from numpyro_pl.warmup.reframing import (
     noise_concentration,
     whitened_anew,
 )
+from numpyro_pl.warmup.shadow import (
+    Shadow,
+    is_too_wide,
+    is_watched,
+    shadow_energies,
+    with_draw,
+    with_new_bound,
+)
 from numpyro_pl.warmup.stretch import stretched
 
 __all__ = ["next_state"]
@@ -64,7 +72,11 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
     def block(k, state):
         number = i * plan.blocks_per_draw + k
         adapted = every(partial(_adapt, run, number, chains))
-        state = updated_if(plan.is_event(number, events), adapted, state)
+        now = plan.is_event(number, events)
+        if _is_watched(run):
+            further = jnp.any(number == jnp.asarray(plan.further_events))
+            now |= further & is_too_wide(state.settling.shadow)
+        state = updated_if(now, adapted, state)
         down = number < plan.descent_blocks
         moved = every(partial(descend_block, run, number))
         state = updated_if(down, moved, state)
@@ -151,6 +163,11 @@ def _record(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinStat
         state.kinetic_temperature / state.temperature,
         state.diverging,
     )
+    if _is_watched(run):
+        measure = partial(_shadowed, run, chains, state)
+        late = warming & (i >= num_warmup // 2)
+        shadow = updated_if(late, measure, record.shadow)
+        record = record._replace(shadow=shadow)
     if run.most_stretch > 1:
         record = stretched(record, i, num_warmup, run.most_stretch, chains)
     # A draw that diverged was discarded, and its temperature may not be finite.
@@ -169,6 +186,23 @@ def _record(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinStat
     )
 
 
+def _is_watched(run: Run) -> bool:
+    """Whether the bias of the length of the steps is measured."""
+    by_curvature = run.schedule.interval is None and not run.is_white
+    return by_curvature and is_watched(run.dynamics, run.layout.size)
+
+
+def _shadowed(
+    run: Run, chains: OneChain, state: LangevinState, shadow: Shadow
+) -> Shadow:
+    """The record of the bias of the length of the steps, with a draw."""
+    position = run.layout_in(state.frame).pack(state.z)
+    energies = shadow_energies(
+        run.dynamics_of(state), run.gradient(state.frame), position, state.scales
+    )
+    return with_draw(shadow, energies, ~state.diverging, chains)
+
+
 def _adapt(run: Run, block, chains: OneChain, state: LangevinState) -> LangevinState:
     """An event of the warmup: new scales, and a momentum that fits them."""
     rng_key, key_adapt, key_noise, key_momentum = split(state.rng_key, 4)
@@ -177,6 +211,8 @@ def _adapt(run: Run, block, chains: OneChain, state: LangevinState) -> LangevinS
         moves = jnp.any(block == jnp.asarray(run.schedule.frame_events))
         first |= moves
         state = updated_if(moves, partial(_anchored, run), state)
+    shadow = with_new_bound(state.settling.shadow)
+    state = state._replace(settling=state.settling._replace(shadow=shadow))
     event = Event(
         first=first,
         burning_in=run.burning_in(block),
@@ -184,6 +220,7 @@ def _adapt(run: Run, block, chains: OneChain, state: LangevinState) -> LangevinS
         variance_weight=run.variance_weight(block),
         factor=state.control.factor,
         chains=chains,
+        share=shadow.share,
     )
     change = _whitened if run.is_white else partial(_measured, block=block)
     change = change if run.schedule.interval is None else _estimated

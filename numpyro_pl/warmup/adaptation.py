@@ -55,6 +55,8 @@ class Event(NamedTuple):
       variance.
     - **factor** - the chain's own factor on all squared frequencies.
     - **chains** - how measurements are pooled over the chains of the run.
+    - **share** - share of the largest squared frequency that the curvature may give a
+      coordinate.
     """
 
     first: Any
@@ -63,6 +65,7 @@ class Event(NamedTuple):
     variance_weight: Any
     factor: Any
     chains: OneChain
+    share: Any = 1.0
 
 
 class Adapted(NamedTuple):
@@ -108,6 +111,7 @@ def adapt(
     num = ROW_PROBES + POWER_STEPS + POWER_AVERAGE
     products = HessianProducts.fresh(key_batch, gradient, position, num)
     curvature = _row_curvature(key_probe, products, event.chains)
+    curvature = jax.tree.map(lambda r: r / event.share, curvature)
     scales = dynamics.choose_scales(variance, curvature)
     excess = _excess_frequency(key_power, dynamics, products, scales)
     excess = event.chains.largest(excess)

@@ -33,6 +33,9 @@ FIRST_RATE, LAST_RATE = 0.1, 1e-4
 GROWTH = 1.5
 """Ratio of the times of successive events after the descent."""
 
+FURTHER = (0.6, 0.82, 0.96)
+"""Further events of the second half, as shares of the warmup."""
+
 LEAST_GROWTH = 1.05
 """Least growth of the factor on the steps with each block."""
 
@@ -108,6 +111,15 @@ class Schedule:
         every = max(1, round(self.interval / self.block_steps))
         since = block - self.descent_blocks
         return (since >= 0) & (since % every == 0)
+
+    @cached_property
+    def further_events(self) -> np.ndarray:
+        """
+        Blocks of the second half before which scales are set where steps are found too
+        long (:mod:`numpyro_pl.warmup.shadow`): shorter ones lead to places where still
+        shorter ones are needed.
+        """
+        return np.array([int(f * self.num_blocks) for f in FURTHER])
 
     @cached_property
     def frame_events(self) -> np.ndarray:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from numpyro_pl.trees.arithmetic import Tree
+from numpyro_pl.warmup.shadow import WIDEST, Shadow, first_shadow
 
 __all__ = [
     "Settling",
@@ -67,6 +68,8 @@ class Settling(NamedTuple):
     - **divergences** - divergent draws in the last quarter.
     - **stretch** - how many times its usual number of steps a draw makes, see
       :mod:`numpyro_pl.warmup.stretch`.
+    - **shadow** - the bias of the length of the steps since the last event, see
+      :mod:`numpyro_pl.warmup.shadow`.
     """
 
     num_draws: jax.Array
@@ -75,6 +78,7 @@ class Settling(NamedTuple):
     temperature: jax.Array
     divergences: jax.Array
     stretch: jax.Array
+    shadow: Shadow
 
 
 def watched(potential_energy: jax.Array, z: Tree, scales: Sequence[str]) -> jax.Array:
@@ -100,7 +104,8 @@ def first_settling(temperature: jax.Array, num_scales: int) -> Settling:
     numbers = jnp.zeros((2, 1 + num_scales), dtype)
     none, once = jnp.zeros((), dtype), jnp.ones((), int)
     right = jnp.ones_like(temperature)
-    return Settling(jnp.zeros(2, dtype), numbers, numbers, right, none, once)
+    shadow = first_shadow(dtype)
+    return Settling(jnp.zeros(2, dtype), numbers, numbers, right, none, once, shadow)
 
 
 def recorded(
@@ -129,7 +134,13 @@ def recorded(
     temperature = settling.temperature + jnp.where(
         within[1] & ~diverging, share * (kinetic - settling.temperature), 0.0
     )
-    return Settling(count, mean, square, temperature, divergences, settling.stretch)
+    return settling._replace(
+        num_draws=count,
+        mean=mean,
+        square=square,
+        temperature=temperature,
+        divergences=divergences,
+    )
 
 
 def problems(
@@ -180,6 +191,13 @@ def problems(
         found.append(
             f"the noise fraction is {excess.max():.1f} times what was asked for: warm "
             "up longer, or raise subsample_size"
+        )
+    bias = np.max(np.asarray(settling.shadow.spread, float))
+    if bias > WIDEST:
+        found.append(
+            f"means may be off by {bias:.2f} standard deviations, because the "
+            "curvature varies too much for the length of the steps: write group "
+            "effects non-centred, or lower max_frequency"
         )
     bad = np.asarray(settling.divergences, float) / num
     if (bad > BAD_SHARE).any():
