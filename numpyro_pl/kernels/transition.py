@@ -74,7 +74,7 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
         adapted = every(partial(_adapt, run, number, chains))
         now = plan.is_event(number, events)
         if _is_watched(run):
-            further = jnp.any(number == jnp.asarray(plan.further_events))
+            further = plan.is_event(number, plan.further_events)
             now |= further & is_too_wide(state.settling.shadow)
         state = updated_if(now, adapted, state)
         down = number < plan.descent_blocks

@@ -25,6 +25,7 @@ from numpyro_pl.trees.random_bits import split
 from numpyro_pl.warmup.curvature import (
     HessianProducts,
     hessian_row_norms,
+    in_steps,
     power_iteration,
 )
 from numpyro_pl.warmup.noise import estimate_noise
@@ -232,9 +233,7 @@ def _excess_frequency(
 
     def scaled(vector):
         # Recomputed at each use, so that no array is held for the factor.
-        factors = dynamics.squared_frequency(not_hoisted(scales, vector))
-        factors = tuple(spread(f, x) for f, x in zip(factors, like, strict=True))
-        return jax.tree.map(lambda f, v: jnp.sqrt(f) * v, factors, vector)
+        return in_steps(dynamics, not_hoisted(scales, vector), vector)
 
     def scaled_product(t, vector):
         return scaled(products.product(t + ROW_PROBES, scaled(vector)))

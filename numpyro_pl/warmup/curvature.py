@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from numpyro_pl.dynamics.integrate import MinibatchGradient
-from numpyro_pl.trees.arithmetic import Tree, sum_of, tree_dot
+from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.trees.arithmetic import Tree, spread, sum_of, tree_dot
 from numpyro_pl.trees.derivatives import along
 from numpyro_pl.trees.increments import tree_signs
 from numpyro_pl.trees.ordering import computed_after, not_hoisted
 
-__all__ = ["HessianProducts", "hessian_row_norms", "power_iteration"]
+__all__ = ["HessianProducts", "hessian_row_norms", "in_steps", "power_iteration"]
 
 
 class HessianProducts(NamedTuple):
@@ -42,6 +43,20 @@ class HessianProducts(NamedTuple):
             return self.gradient.grad(x, batch)
 
         return along(grad, here, vector, self.gradient.forward)
+
+
+def in_steps(dynamics: Partition, scales: Tree, vector: Tree) -> Tree:
+    """
+    A vector times the root of `h^2 / M`, in units of the largest frequency allowed: on
+    both sides of the Hessian, this makes squared frequencies of its eigenvalues.
+
+    :param Partition dynamics: the dynamics.
+    :param scales: their scales.
+    :param vector: a tree like the position.
+    """
+    factors = dynamics.squared_frequency(scales)
+    factors = tuple(spread(f, v) for f, v in zip(factors, vector, strict=True))
+    return jax.tree.map(lambda f, v: jnp.sqrt(f) * v, factors, vector)
 
 
 def hessian_row_norms(

@@ -37,10 +37,10 @@ from numpyro_pl.dynamics.pseudo_langevin import (
     KickLastPseudoLangevin,
     PseudoLangevinDynamics,
 )
-from numpyro_pl.trees.arithmetic import SMALL, Tree, spread, tree_dot
+from numpyro_pl.trees.arithmetic import SMALL, Tree, tree_dot
 from numpyro_pl.trees.increments import tree_signs
 from numpyro_pl.trees.random_bits import split
-from numpyro_pl.warmup.curvature import HessianProducts
+from numpyro_pl.warmup.curvature import HessianProducts, in_steps
 from numpyro_pl.warmup.pooling import OneChain
 
 __all__ = [
@@ -128,12 +128,10 @@ def shadow_energies(
     key_batch, key_probe = split(random.key(0))
     products = HessianProducts.fresh(key_batch, gradient, position, PROBES)
     bound = required(dynamics.members[0], "max_frequency")
-    factors = jax.tree.map(jnp.sqrt, dynamics.squared_frequency(scales))
-    factors = tuple(spread(f, x) for f, x in zip(factors, position, strict=True))
 
     def by_probe(t):
         probe = tree_signs(key_probe, position, stream=t)
-        probe = jax.tree.map(jnp.multiply, factors, probe)
+        probe = in_steps(dynamics, scales, probe)
         return bound**2 / 8 * tree_dot(probe, products.product(t, probe))
 
     return lax.map(by_probe, jnp.arange(PROBES))
