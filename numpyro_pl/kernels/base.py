@@ -41,7 +41,7 @@ from numpyro_pl.model.potential import Data
 from numpyro_pl.model.starts import radius_of
 from numpyro_pl.trees.arithmetic import Tree, is_traced, leaf_names, one_of, size_of
 from numpyro_pl.trees.random_bits import is_single_key
-from numpyro_pl.warmup.frame import FrameSettings
+from numpyro_pl.warmup.frame import FrameSettings, is_white
 from numpyro_pl.warmup.schedule import Schedule
 
 __all__ = ["LangevinKernel"]
@@ -149,14 +149,16 @@ class LangevinKernel(KernelAccount, MCMCKernel):
 
     def _run(self, binding: Binding, data: Data, z: Tree) -> Run:
         framing = self._framing(binding, z)
+        slow = framing is None and self._seeks_slow(binding, z)
         return Run(
             binding,
             data,
             self._dynamics(binding, size_of(z)),
-            Layout(z, self._groups(leaf_names(z)), vectors=_is_white(framing)),
+            Layout(z, self._groups(leaf_names(z)), vectors=slow or is_white(framing)),
             self._schedule_for(binding, self._schedule.num_warmup),
             self.settings,
             framing,
+            slow,
         )
 
     @property
@@ -176,13 +178,12 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         return None
 
     def _framing(self, binding: Binding, z: Tree) -> FrameSettings | None:
-        """
-        What the frame of a chain is to have, None without one.
-
-        :param Binding binding: the target.
-        :param z: a position.
-        """
+        """What the frame of a chain at a position is to have, None without one."""
         return None
+
+    def _seeks_slow(self, binding: Binding, z: Tree) -> bool:
+        """Whether slow directions are looked for."""
+        return False
 
     def init(
         self, rng_key, num_warmup, init_params=None, model_args=(), model_kwargs=None
@@ -293,7 +294,3 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         """Function from an unconstrained position to constrained values."""
         binding, data = self._bind(model_args, model_kwargs)
         return binding.constrain_fn(data)
-
-
-def _is_white(framing: FrameSettings | None) -> bool:
-    return framing is not None and framing.axes is not None

@@ -18,7 +18,7 @@ from numpyro.infer.initialization import init_to_uniform
 
 from numpyro_pl.dynamics.friction import example_friction, slowed_gradient
 from numpyro_pl.dynamics.integrate import MinibatchGradient
-from numpyro_pl.kernels.layout import Layout, WhitenedLayout
+from numpyro_pl.kernels.layout import Layout, SlowLayout, WhitenedLayout
 from numpyro_pl.model.arguments import ArgumentPrograms, traced_with, without_values
 from numpyro_pl.model.control_variate import (
     Anchor,
@@ -26,6 +26,7 @@ from numpyro_pl.model.control_variate import (
     relative_to_anchor,
 )
 from numpyro_pl.model.indices import Rows
+from numpyro_pl.model.layers import has_layers
 from numpyro_pl.model.plain_potential import PlainPotential
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import Data, MinibatchPotential
@@ -58,12 +59,15 @@ class Binding(NamedTuple):
     - **sites** - what the model's trace tells about its sites.
     - **programs** - compiled functions of the model's arguments.
     - **forward** - whether the potential has forward-mode derivatives; None: not known.
+    - **searched** - whether slow directions (:mod:`numpyro_pl.warmup.slow`) are looked
+      for: not in networks, and not where rows are read from a stream.
     """
 
     potential: MinibatchPotential | PlainPotential
     sites: ModelSites
     programs: ArgumentPrograms
     forward: bool | None = None
+    searched: bool = False
 
     @property
     def default_num_steps(self) -> int:
@@ -122,7 +126,7 @@ class Binding(NamedTuple):
     def gradient(
         self,
         data: Data,
-        layout: Layout | WhitenedLayout,
+        layout: Layout | SlowLayout | WhitenedLayout,
         anchor: Anchor | None = None,
     ) -> MinibatchGradient:
         """
@@ -212,28 +216,36 @@ def bind_model(model: Callable, data: Data, shards: Shards | None = None) -> Bin
     args, kwargs = data
     sites = inspect_sites(model, plates, args, kwargs)
     potential = MinibatchPotential(model, plates)
-    forward, traced = without_values(partial(_has_forward_mode, potential), data)
-    return Binding(potential, sites, ArgumentPrograms(traced), forward)
+    found, traced = without_values(partial(_structure, potential), data)
+    return Binding(potential, sites, ArgumentPrograms(traced), *found)
 
 
-def _has_forward_mode(potential: MinibatchPotential, data: Data) -> bool:
-    """Whether the potential of a model has forward-mode derivatives; told if not."""
+def _structure(potential: MinibatchPotential, data: Data) -> tuple[bool, bool]:
+    """
+    Whether the potential of a model has forward-mode derivatives, told if not, and
+    whether slow directions are looked for.
+    """
     shapes = potential.uniform_starts(data, init_to_uniform).shapes
     rows = potential.first_rows()
-    if has_forward_mode(lambda z: potential(z, rows, *data), shapes):
-        return True
+
+    def energy(z):
+        return potential(z, rows, *data)
+
+    searched = not streams_in(data) and not has_layers(energy, shapes)
+    if has_forward_mode(energy, shapes):
+        return True, searched
     logger.info(
         "The model has no forward-mode derivatives (it uses a function with a "
         "jax.custom_vjp, such as an ODE solver): differences stand in for them."
     )
-    return False
+    return False, searched
 
 
 def _with_friction(
     minibatches: MinibatchGradient,
     potential: MinibatchPotential,
     data: Data,
-    layout: Layout | WhitenedLayout,
+    layout: Layout | SlowLayout | WhitenedLayout,
     anchor: Anchor | None,
 ) -> MinibatchGradient:
     """Gradients that also know the friction from their examples."""

@@ -17,7 +17,7 @@ from jax import lax
 
 from numpyro_pl.trees.arithmetic import SMALL, Tree
 
-__all__ = ["Layout", "WhitenedLayout"]
+__all__ = ["Layout", "SlowLayout", "WhitenedLayout"]
 
 
 class Layout:
@@ -114,3 +114,23 @@ class WhitenedLayout:
     def unpack(self, groups: tuple) -> Tree:
         """Back to a tree like the position."""
         return self._layout.unpack((self._center + self._basis @ groups[0],))
+
+
+class SlowLayout:
+    """
+    A layout whose only group is a vector of coordinates c along the slow directions
+    from a position on: the model's are `origin + c @ vectors`.
+
+    :param Layout layout: the layout in the model's coordinates, with one vector.
+    :param origin: the model's coordinates at c = 0, shape (n,).
+    :param vectors: shape (directions, n).
+    """
+
+    def __init__(self, layout: Layout, origin: jax.Array, vectors: jax.Array):
+        self._layout, self._origin, self._vectors = layout, origin, vectors
+        self.size = vectors.shape[0]
+        self.sizes = float(self.size)
+
+    def unpack(self, groups: tuple) -> Tree:
+        """The position at these coordinates."""
+        return self._layout.unpack((self._origin + groups[0] @ self._vectors,))

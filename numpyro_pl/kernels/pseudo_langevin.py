@@ -18,7 +18,7 @@ from numpyro_pl.kernels.framing import (
 )
 from numpyro_pl.kernels.settings import PseudoLangevinSettings, settings_of
 from numpyro_pl.optim.init_to_map import init_to_map, map_search_of
-from numpyro_pl.trees.arithmetic import size_of
+from numpyro_pl.trees.arithmetic import SMALL, size_of
 from numpyro_pl.trees.checks import check_positive
 from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import FrameSettings
@@ -167,6 +167,10 @@ class PseudoLangevin(LangevinKernel):
         assert search is not None
         key = rng_key if is_single_key(rng_key) else rng_key[0]
         return search(key, self._model, *data)
+
+    def _seeks_slow(self, binding, z):
+        automatic = self.settings.dense_mass == "auto"
+        return automatic and binding.searched and size_of(z) <= SMALL
 
     def _framing(self, binding, z):
         size, plates = size_of(z), binding.potential.plates

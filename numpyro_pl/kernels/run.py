@@ -15,15 +15,16 @@ from numpyro_pl.dynamics.protocol import required
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
 from numpyro_pl.kernels.binding import Binding
 from numpyro_pl.kernels.collect import collected
+from numpyro_pl.kernels.hessians import full_hessian, hessian_product
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.kernels.settings import KernelSettings
 from numpyro_pl.model.control_variate import Anchor, anchored_potential
 from numpyro_pl.model.potential import Data, MinibatchPotential
 from numpyro_pl.model.streams import streams_in
-from numpyro_pl.trees.derivatives import along
 from numpyro_pl.warmup.frame import (
     Frame,
     FrameSettings,
+    is_white,
     largest_noise_fraction,
 )
 from numpyro_pl.warmup.pooling import OneChain
@@ -72,6 +73,7 @@ class Run(NamedTuple):
     - **schedule** - what happens when.
     - **settings** - settings of the kernel.
     - **framing** - what the frame of a chain is to have; None where it has none.
+    - **seeks_slow** - whether slow directions are looked for.
     """
 
     binding: Binding
@@ -81,6 +83,7 @@ class Run(NamedTuple):
     schedule: Schedule
     settings: KernelSettings
     framing: FrameSettings | None = None
+    seeks_slow: bool = False
 
     @property
     def full_potential(self) -> bool | str:
@@ -119,7 +122,7 @@ class Run(NamedTuple):
     @property
     def is_white(self) -> bool:
         """Whether the dynamics move whitened coordinates."""
-        return self.framing is not None and self.framing.axes is not None
+        return is_white(self.framing)
 
     def target(self, state: Any) -> Target:
         """What the frame of a chain is set for."""
@@ -177,7 +180,7 @@ class Run(NamedTuple):
         asked = required(member, "noise_fraction")
         return dynamics.at_pace(member.friction, bold * asked)
 
-    def layout_in(self, frame: Frame | tuple = ()) -> Layout | WhitenedLayout:
+    def layout_in(self, frame: Any = ()) -> Layout | WhitenedLayout:
         """The layout whose coordinates the dynamics of a chain move."""
         if not isinstance(frame, Frame) or isinstance(frame.basis, tuple):
             return self.layout
@@ -196,7 +199,7 @@ class Run(NamedTuple):
             curvature = frame.basis.T @ curvature @ frame.basis
         return Anchor(center, frame.energy, slope, curvature, frame.share)
 
-    def gradient(self, frame: Frame | tuple = ()) -> MinibatchGradient:
+    def gradient(self, frame: Any = ()) -> MinibatchGradient:
         """Minibatch gradients by group; plain ones without a frame."""
         anchor = self.anchor(frame) if isinstance(frame, Frame) else None
         return self.binding.gradient(self.data, self.layout_in(frame), anchor)
@@ -212,24 +215,14 @@ class Run(NamedTuple):
         Hessian of the potential on the full data, in the model's coordinates, of which
         there is one vector.
         """
-        potential = self.binding.potential
+        return full_hessian(self.binding, self.data, self.layout, groups[0])
 
-        def of_rows(rows):
-            def energy(x):
-                return potential(self.layout.unpack((x,)), rows, *self.data)
-
-            if rows is not None and self.binding.forward:
-                return jax.hessian(energy)(groups[0])
-            # All rows at once: one column at a time, so that memory does not grow with
-            # the number of coordinates too.
-            columns = jnp.eye(groups[0].size, dtype=groups[0].dtype)
-            found = lax.map(
-                lambda v: along(jax.grad(energy), groups[0], v, self.binding.forward),
-                columns,
-            )
-            return 0.5 * (found + found.T)
-
-        return potential.mean_over_data(of_rows, large=False)
+    def hessian_product(self, rng_key: jax.Array) -> Any:
+        """
+        Hessian-vector products, in the model's coordinates, of which there is one
+        vector.
+        """
+        return hessian_product(self.binding, self.data, self.layout, rng_key)
 
     def potential_energy(
         self, rng_key: jax.Array, state: Any, chains: OneChain

@@ -14,6 +14,7 @@ from numpyro_pl.trees.increments import Increments
 from numpyro_pl.trees.random_bits import fold_in
 from numpyro_pl.warmup.control import Control, first_control
 from numpyro_pl.warmup.settling import Settling, first_settling
+from numpyro_pl.warmup.slow import no_directions
 
 __all__ = ["LangevinState", "first_state"]
 
@@ -62,6 +63,8 @@ class LangevinState(NamedTuple):
       too hot (the chain goes on from the previous draw with a fresh momentum).
     - **num_divergences** - number of divergences since the end of warmup.
     - **rng_key** - key of the next draw.
+    - **slow** - slow directions of the model, see
+      :class:`~numpyro_pl.warmup.slow.SlowDirections`; empty where none are looked for.
     - **carried** - the arguments of the model that are split over devices; empty where
       none is.
     """
@@ -85,6 +88,7 @@ class LangevinState(NamedTuple):
     diverging: jax.Array
     num_divergences: jax.Array
     rng_key: jax.Array
+    slow: Any = ()
     carried: tuple = ()
 
     def sharing_arrays(self, num_chains: int) -> "LangevinState":
@@ -154,6 +158,7 @@ def first_state(
         diverging=jnp.asarray(False),
         num_divergences=jnp.zeros((), int),
         rng_key=rng_key,
+        slow=no_directions(*position) if run.seeks_slow else (),
     )
 
 

@@ -21,6 +21,7 @@ from numpyro_pl.kernels.blocks import (
     shrunk,
 )
 from numpyro_pl.kernels.run import Run
+from numpyro_pl.kernels.slow_moves import moved_along
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.trees.ordering import computed_after, updated_if
@@ -84,6 +85,8 @@ def next_state(run: Run, state: LangevinState, batched: bool) -> LangevinState:
         origin = start if several else state.z
         advanced = every(partial(advance_block, run, number, chains))
         state = advanced(origin, state)
+        if run.seeks_slow:
+            state = moved_along(run, number, chains, every, state)
         return state if several else (origin, state)
 
     state = every(partial(_begin, run, i))(state)

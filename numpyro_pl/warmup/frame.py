@@ -22,6 +22,7 @@ __all__ = [
     "Seen",
     "first_frame",
     "has_left",
+    "is_white",
     "largest_noise_fraction",
 ]
 
@@ -51,6 +52,11 @@ class FrameSettings(NamedTuple):
     sets_friction: bool
     sets_steps: bool
     num_steps: int
+
+
+def is_white(settings: FrameSettings | None) -> bool:
+    """Whether the dynamics move whitened coordinates."""
+    return settings is not None and settings.axes is not None
 
 
 NUM_PLACES = 16
