@@ -107,7 +107,7 @@ class KernelAccount:
             num_steps=_steps_of_a_draw(plan, state, sets_steps),
             tracks_noise=[bool(m.tracks_noise) for m in run.dynamics.members],
             is_balanced=bool(run.dynamics.uses_friction and possible),
-            problems=warmup_problems(run.dynamics, sizes, measured, run.scales)
+            problems=warmup_problems(run.dynamics, sizes, measured, run.compared)
             if plan.num_warmup
             else [],
         )
@@ -157,7 +157,7 @@ def _with_chains(state: LangevinState) -> LangevinState:
 
 
 def warmup_problems(
-    dynamics: Partition, sizes: np.ndarray, measured: tuple, scales: tuple[str, ...]
+    dynamics: Partition, sizes: np.ndarray, measured: tuple, sites: tuple[str, ...]
 ) -> list:
     """
     What was wrong at the end of a warmup, one sentence for each.
@@ -165,13 +165,13 @@ def warmup_problems(
     :param Partition dynamics: the dynamics of each group.
     :param sizes: number of coordinates of each group.
     :param measured: record and noise fraction of one chain or of several.
-    :param scales: names of the scales in the record.
+    :param sites: names of the sites in the record.
     """
     allowed = np.array([_allowed_noise(m) for m in dynamics.members])
     if np.ndim(measured[1]) == (0 if len(sizes) == 1 else 1):
         measured = jax.tree.map(lambda x: np.asarray(x)[None], measured)
     record, noise = measured
-    return problems(record, noise, allowed, sizes, scales)
+    return problems(record, noise, allowed, sizes, sites)
 
 
 def _allowed_noise(dynamics) -> float:

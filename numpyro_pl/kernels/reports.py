@@ -48,7 +48,7 @@ def report(run: Run, i, state: LangevinState) -> None:
     dynamics, sizes = run.dynamics, np.atleast_1d(run.layout.sizes)
 
     def settled(*measured):
-        warn_unless_settled(warmup_problems(dynamics, sizes, measured, run.scales))
+        warn_unless_settled(warmup_problems(dynamics, sizes, measured, run.compared))
 
     if num_warmup:
         say_if(i == num_warmup - 1, settled, state.settling, state.noise_fraction)

@@ -30,7 +30,7 @@ from numpyro_pl.warmup.frame import (
 from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import Target
 from numpyro_pl.warmup.schedule import Schedule
-from numpyro_pl.warmup.settling import MOST_SCALES
+from numpyro_pl.warmup.settling import MOST_SITES
 from numpyro_pl.warmup.stretch import largest_stretch
 
 __all__ = ["Run"]
@@ -105,9 +105,14 @@ class Run(NamedTuple):
         return potential.estimate(rng_key, z, *self.data, num=START_BATCHES)
 
     @property
-    def scales(self) -> tuple[str, ...]:
-        """Names of the scales in which chains are compared."""
-        return self.binding.sites.scales[:MOST_SCALES]
+    def compared(self) -> tuple[str, ...]:
+        """
+        Names of the sites in which chains are compared: scales and, in models that are
+        no networks, all others. A network has modes that differ in their weights.
+        """
+        sites = self.binding.sites
+        others = set(sites.latent or ()) - set(sites.scales) if self.seeks_slow else ()
+        return (sites.scales + tuple(sorted(others)))[:MOST_SITES]
 
     @property
     def most_stretch(self) -> int:

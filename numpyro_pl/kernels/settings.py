@@ -111,7 +111,8 @@ class PseudoLangevinSettings(KernelSettings):
     :param dense_mass: which coordinates are whitened by the curvature of the posterior.
         True: all. A list of tuples of site names: those of each tuple among themselves,
         as in NumPyro's HMC. False: none. `"auto"`: all, in models with at most 200
-        coordinates and 20 times as many rows.
+        coordinates and 20 times as many rows; in others that are no networks, moves
+        along slow directions (:mod:`numpyro_pl.warmup.slow`).
     :raises ValueError: if a setting is out of range.
     """
 

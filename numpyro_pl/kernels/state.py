@@ -152,7 +152,7 @@ def first_state(
         noise_fraction=jnp.zeros_like(temperature),
         noise_eigenvalue=zero,
         control=first_control(potential_energy, heat),
-        settling=first_settling(temperature, len(run.scales)),
+        settling=first_settling(temperature, len(run.compared)),
         frame=frame,
         kept=jax.tree.map(_unknown, jax.eval_shape(run.kept, z)),
         diverging=jnp.asarray(False),

@@ -162,7 +162,7 @@ def _record(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinStat
         state.settling,
         i,
         num_warmup,
-        settling.watched(state.potential_energy, state.z, run.scales),
+        settling.watched(state.potential_energy, state.z, run.compared),
         state.kinetic_temperature / state.temperature,
         state.diverging,
     )

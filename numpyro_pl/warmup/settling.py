@@ -8,9 +8,10 @@ The third and the last quarter of the warmup are compared: a chain that still fa
 a lower potential in the last one. Chains are compared in the potential and in scales,
 which are sites of one number with a bounded support: those of a hierarchical model or a
 horseshoe, and lengths of a Gaussian process, may be in different places where the
-potentials agree. Other numbers do not count: the bias of a network's output differs
-between modes whose predictions agree. One warning says what is wrong and what to
-change.
+potentials agree. Of a network other numbers do not count: the bias of its output
+differs between modes whose predictions agree. In models in which slow directions are
+looked for (:mod:`numpyro_pl.warmup.slow`) the mean of each other site counts too. One
+warning says what is wrong and what to change.
 """
 
 import warnings
@@ -35,8 +36,8 @@ __all__ = [
     "watched",
 ]
 
-MOST_SCALES = 20
-"""Scales that are compared, the first of a model."""
+MOST_SITES = 20
+"""Sites that are compared, the first of a model."""
 
 FEWEST_DRAWS = 50
 """Draws of a quarter of the warmup from which it can be judged."""
@@ -81,27 +82,29 @@ class Settling(NamedTuple):
     shadow: Shadow
 
 
-def watched(potential_energy: jax.Array, z: Tree, scales: Sequence[str]) -> jax.Array:
+def watched(potential_energy: jax.Array, z: Tree, sites: Sequence[str]) -> jax.Array:
     """
-    The numbers in which chains are compared: the potential and the scales.
+    The numbers in which chains are compared: the potential and the means of some sites.
 
     :param potential_energy: potential of a draw, in nats.
     :param z: the draw.
-    :param scales: names of sites of one number.
+    :param sites: names of the sites.
     """
-    numbers = [potential_energy, *(z[name].reshape(()) for name in scales)]
+    # A site may have no number at all: the share of one group.
+    means = (jnp.sum(z[name]) / max(z[name].size, 1) for name in sites)
+    numbers = [potential_energy, *means]
     return jnp.stack(numbers).astype(potential_energy.dtype)
 
 
-def first_settling(temperature: jax.Array, num_scales: int) -> Settling:
+def first_settling(temperature: jax.Array, num_sites: int) -> Settling:
     """
     An empty record.
 
     :param temperature: gives the type and the number of groups.
-    :param int num_scales: number of the scales that are compared.
+    :param int num_sites: number of the sites that are compared.
     """
     dtype = temperature.dtype
-    numbers = jnp.zeros((2, 1 + num_scales), dtype)
+    numbers = jnp.zeros((2, 1 + num_sites), dtype)
     none, once = jnp.zeros((), dtype), jnp.ones((), int)
     right = jnp.ones_like(temperature)
     shadow = first_shadow(dtype)
@@ -148,7 +151,7 @@ def problems(
     noise: Any,
     allowed_noise: Any,
     num_coordinates: Any,
-    scales: Sequence[str] = (),
+    sites: Sequence[str] = (),
 ) -> list[str]:
     """
     What is wrong at the end of a warmup, one sentence for each.
@@ -157,7 +160,7 @@ def problems(
     :param noise: noise fractions, of shape (chains, groups).
     :param allowed_noise: those asked for, of shape (groups,).
     :param num_coordinates: number of coordinates of each group.
-    :param scales: names of those that were :func:`watched`.
+    :param sites: names of those that were :func:`watched`.
     """
     count, mean, square = (np.asarray(x, float) for x in settling[:3])
     if count[:, 1].min() < FEWEST_DRAWS:
@@ -169,7 +172,7 @@ def problems(
     if steps[:, 0].mean() > FALL + FALL_CHANCE / len(mean) ** 0.5:
         found.append("the potential is still falling: warm up longer")
     if len(mean) > 1:
-        r_hat, whose = _farthest_apart(mean[:, 1], variance, scales)
+        r_hat, whose = _farthest_apart(mean[:, 1], variance, sites)
         if r_hat > APART:
             found.append(
                 f"the chains are in different places (R-hat {r_hat:.2f} of {whose}): "
@@ -209,18 +212,18 @@ def problems(
 
 
 def _farthest_apart(
-    mean: np.ndarray, variance: np.ndarray, scales: Sequence[str]
+    mean: np.ndarray, variance: np.ndarray, sites: Sequence[str]
 ) -> tuple[float, str]:
     """
     The largest R-hat, and what it is of.
 
-    :param mean: means of the potential and the scales, of shape (chains, numbers).
+    :param mean: means of the potential and the sites, of shape (chains, numbers).
     :param variance: variances within each chain.
-    :param scales: names of the scales.
+    :param sites: names of the sites.
     """
     r_hat = np.sqrt(1 + mean.var(0, ddof=1) / (variance.mean(0) + 1e-30))
     worst = int(np.argmax(r_hat))
-    return r_hat[worst], f"'{scales[worst - 1]}'" if worst else "their potentials"
+    return r_hat[worst], f"'{sites[worst - 1]}'" if worst else "their potentials"
 
 
 def warn_unless_settled(found: list[str]) -> None:

@@ -7,9 +7,10 @@ How many times longer draws are made for chains that mix slowly.
 A draw is one pass over the data, or 100 steps if that is more. Where chains need many
 such draws to forget their past, as in small networks whose data fits them tightly, a
 run of the usual number of draws ends before the chains agree. So the correlation of the
-potential and of scales is measured in the warmup: from the means of its third and
-fourth quarters, of all chains, whose variance is that of single draws times the
-correlation time over their number. The slowest of them counts.
+numbers in which chains are compared (:mod:`numpyro_pl.warmup.settling`) is measured in
+the warmup: from the means of its third and fourth quarters, of all chains, whose
+variance is that of single draws times the correlation time over their number. The
+slowest of them counts.
 """
 
 import jax

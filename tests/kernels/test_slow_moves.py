@@ -11,9 +11,11 @@ import numpyro.distributions as dist
 import pytest
 from everyday_models import rows, vector
 from jax import random
+from numpyro.infer import MCMC
 from ordinary_models import rows_of
 
 from numpyro_pl import PseudoLangevin
+from numpyro_pl.kernels import transition
 from numpyro_pl.kernels.slow_moves import moved_along
 from numpyro_pl.warmup.pooling import OneChain
 
@@ -114,3 +116,34 @@ def test_moves_that_fail_are_undone(block, shrinks):
     ratio = np.asarray(new.slow.scales[0] / slow.scales[0])
     np.testing.assert_allclose(ratio, 0.35 if shrinks else 1.0, rtol=1e-5)
     assert np.isfinite(np.asarray(new.slow.noise_variance[0])).all()
+
+
+def test_chains_that_share_a_sum_differently_are_reported(monkeypatch):
+    """
+    Without the moves: potentials of chains that start at means of -20 and 20 hardly
+    differ.
+    """
+    monkeypatch.setattr(transition, "moved_along", lambda *args: args[-1])
+    mcmc = MCMC(
+        PseudoLangevin(effects),
+        num_warmup=200,
+        num_samples=1,
+        num_chains=2,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+    means = jnp.array([-20.0, 20.0])
+    start = {"mean": means, "effect": -means[:, None] * jnp.ones(GROUPS)}
+
+    def run():
+        mcmc.run(random.key(0), *DATA, init_params=start)
+        jax.effects_barrier()
+
+    with pytest.warns(UserWarning, match="different places .* of '(mean|effect)'"):
+        run()
+
+
+def test_networks_are_compared_in_their_potential_alone():
+    kernel = PseudoLangevin(network, warn=False)
+    state = kernel.init(random.key(0), 10, model_args=DATA)
+    assert state.settling.mean.shape == (2, 1)

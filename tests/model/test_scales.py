@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
+import pytest
 
 from numpyro_pl import PseudoLangevin
 from numpyro_pl.model.sites import inspect_sites
+from numpyro_pl.warmup import settling
 
 
 def model(y):
@@ -34,12 +36,20 @@ def test_scales_are_latent_numbers_with_a_bounded_support():
     assert len(sites.latent) == 11
 
 
-def test_a_site_without_a_number_is_not_compared():
-    """The share of one group, in a model written for any number of them."""
-    kernel = PseudoLangevin(model)
+@pytest.mark.parametrize(("dense_mass", "num"), [(False, 6), ("auto", 12)])
+def test_a_site_without_a_number_has_no_say(dense_mass, num):
+    """
+    The share of one group, in a model written for any number of them: scales and, where
+    slow directions are looked for, all sites are compared.
+    """
+    kernel = PseudoLangevin(model, dense_mass=dense_mass)
     data = (jnp.zeros(4),), {}
     state = kernel.init(jax.random.key(0), 10, None, *data)
     assert state.z["one_share"].size == 0
-    assert state.settling.mean.shape == (2, 6)
+    assert state.settling.mean.shape == (2, num)
     after = jax.eval_shape(lambda state: kernel.sample(state, *data), state)
-    assert after.settling.mean.shape == (2, 6)
+    assert after.settling.mean.shape == (2, num)
+    names = [*sorted(state.z)]
+    numbers = settling.watched(state.potential_energy, state.z, names)
+    assert numbers[1 + names.index("one_share")] == 0
+    assert jnp.isfinite(numbers).all()
