@@ -12,6 +12,7 @@ import numpy as np
 from jax import random
 
 from numpyro_pl.dynamics.partition import Partition
+from numpyro_pl.kernels.slow_moves import steps_after_block
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import leaf_names, row
 from numpyro_pl.warmup.noise import estimate_noise
@@ -142,11 +143,17 @@ class KernelAccount:
 def _steps_of_a_draw(
     plan: Schedule, state: LangevinState, set_by_frame: bool = False
 ) -> int:
-    """The usual number or that of the frame, as many times as the warmup has set."""
+    """
+    The usual number or that of the frame, as many times as the warmup has set, and
+    those along slow directions.
+    """
     steps = plan.blocks_per_draw * plan.block_steps
     if set_by_frame:
         steps = int(np.max(state.frame.num_steps))
-    return steps * int(np.max(state.settling.stretch))
+    steps *= int(np.max(state.settling.stretch))
+    if state.slow and np.any(state.slow.vectors):
+        steps += plan.blocks_per_draw * steps_after_block(plan)
+    return steps
 
 
 def _with_chains(state: LangevinState) -> LangevinState:

@@ -28,9 +28,10 @@ from numpyro_pl.warmup.control import runaway
 from numpyro_pl.warmup.frame import largest_noise_fraction
 from numpyro_pl.warmup.noise import estimate_noise, noise_batches
 from numpyro_pl.warmup.pooling import OneChain
+from numpyro_pl.warmup.schedule import Schedule
 from numpyro_pl.warmup.slow import slow_directions
 
-__all__ = ["moved_along"]
+__all__ = ["moved_along", "steps_after_block"]
 
 FRICTION = 0.03
 """Friction per step. Momenta are fresh after each block, so that little is needed; with
@@ -45,6 +46,11 @@ SHARE, FEWEST_STEPS = 0.3, 2
 
 SHRINK = 0.35
 """Factor on squared frequencies after steps that failed in warmup."""
+
+
+def steps_after_block(plan: Schedule) -> int:
+    """Number of steps along the slow directions after each block."""
+    return max(int(SHARE * plan.block_steps), FEWEST_STEPS)
 
 
 def moved_along(
@@ -111,7 +117,7 @@ def _moved(run: Run, block, state: LangevinState) -> LangevinState:
         Phase(slow.origin, momentum, slow.noise_variance),
         scales,
         Trajectory(
-            max(int(SHARE * run.schedule.block_steps), FEWEST_STEPS),
+            steps_after_block(run.schedule),
             variance_rate=1.0 / run.variance_weight(block),
             increments=kind,
             remainder=state.control.remainder,

@@ -147,3 +147,13 @@ def test_networks_are_compared_in_their_potential_alone():
     kernel = PseudoLangevin(network, warn=False)
     state = kernel.init(random.key(0), 10, model_args=DATA)
     assert state.settling.mean.shape == (2, 1)
+
+
+def test_the_account_counts_the_steps_of_the_moves():
+    """30 of them to 100; none without a slow direction."""
+    kernel = PseudoLangevin(effects, warn=False)
+    state = after_warmup(kernel)
+    state = state._replace(settling=state.settling._replace(stretch=jnp.ones((), int)))
+    assert kernel.account(state).num_steps == 130
+    none = state.slow._replace(vectors=jnp.zeros_like(state.slow.vectors))
+    assert kernel.account(state._replace(slow=none)).num_steps == 100
