@@ -28,7 +28,6 @@ import jax.numpy as jnp
 from jax import lax, random
 
 from numpyro_pl.trees.increments import tree_signs
-from numpyro_pl.warmup.curvature import hessian_row_norms
 from numpyro_pl.warmup.pooling import OneChain
 
 __all__ = ["SlowDirections", "no_directions", "slow_directions"]
@@ -136,16 +135,21 @@ def slow_directions(
 def _roots(product: Callable, rng_key: jax.Array, like: jax.Array) -> jax.Array:
     """Factors on coordinates, over which the rows of the Hessian have norm 1."""
 
-    def round(j, roots):
-        def scaled(t, v):
-            return product(v / roots) / roots
+    # Made ahead of the loop: within it XLA takes minutes to compile some models.
+    signs = tree_signs(rng_key, jnp.zeros((ROUNDS * PROBES, like.size), like.dtype))
 
-        key = random.fold_in(rng_key, j)
-        norms = hessian_row_norms(scaled, key, like, PROBES)
+    def step(t, carry):
+        roots, total = carry
+        row = product(signs[t] / roots) / roots
+        total += jnp.square(row)
+        norms = jnp.sqrt(total / PROBES)
         norms = jnp.maximum(norms, FLATTEST * jnp.max(norms))
-        return roots * jnp.sqrt(jnp.where(norms > 0, norms, 1.0))
+        scaled = roots * jnp.sqrt(jnp.where(norms > 0, norms, 1.0))
+        ends = (t + 1) % PROBES == 0
+        return jnp.where(ends, scaled, roots), jnp.where(ends, 0.0, total)
 
-    return lax.fori_loop(0, ROUNDS, round, jnp.ones_like(like))
+    start = jnp.ones_like(like), jnp.zeros_like(like)
+    return lax.fori_loop(0, ROUNDS * PROBES, step, start)[0]
 
 
 def _seen_at(product, place, roots, vectors) -> tuple[jax.Array, jax.Array]:
