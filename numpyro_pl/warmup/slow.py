@@ -134,7 +134,6 @@ def slow_directions(
 
 def _roots(product: Callable, rng_key: jax.Array, like: jax.Array) -> jax.Array:
     """Factors on coordinates, over which the rows of the Hessian have norm 1."""
-
     # Made ahead of the loop: within it XLA takes minutes to compile some models.
     signs = tree_signs(rng_key, jnp.zeros((ROUNDS * PROBES, like.size), like.dtype))
 
