@@ -185,6 +185,7 @@ def flattest(
         basis, diagonal, beside = carry
         w = product(basis[j])
         entry = basis[j] @ w
+        # Twice: rounding leaves too much of the other vectors after the first time.
         for _ in range(2):
             w -= (basis @ w) @ basis
         norm = jnp.linalg.norm(w)
