@@ -72,7 +72,5 @@ def hessian_product(
         batches = potential.draw_indices(rng_key, -(-num // smallest))
         rows = row(potential.parts(batches, 1), 0)
 
-    def gradient(x):
-        return jax.grad(lambda x: potential(layout.unpack((x,)), rows, *data))(x)
-
+    gradient = jax.grad(lambda x: potential(layout.unpack((x,)), rows, *data))
     return lambda x, vector: along(gradient, x, vector, binding.forward)

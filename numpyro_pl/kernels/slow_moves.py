@@ -24,7 +24,7 @@ from numpyro_pl.trees.arithmetic import all_finite
 from numpyro_pl.trees.increments import Increments, resolve_increments
 from numpyro_pl.trees.ordering import updated_if
 from numpyro_pl.trees.random_bits import split
-from numpyro_pl.warmup.control import runaway
+from numpyro_pl.warmup.control import SHRINK_BAD, runaway
 from numpyro_pl.warmup.frame import largest_noise_fraction
 from numpyro_pl.warmup.noise import estimate_noise, noise_batches
 from numpyro_pl.warmup.pooling import OneChain
@@ -43,9 +43,6 @@ after each block."""
 
 SHARE, FEWEST_STEPS = 0.3, 2
 """Steps after a block relative to those of the block, and the least number."""
-
-SHRINK = 0.35
-"""Factor on squared frequencies after steps that failed in warmup."""
 
 
 def steps_after_block(plan: Schedule) -> int:
@@ -128,7 +125,7 @@ def _moved(run: Run, block, state: LangevinState) -> LangevinState:
     bad = runaway(kinetic, peak, state.temperature, layout.sizes, warming)
     bad |= ~all_finite((phase, kinetic))
     z = layout.unpack(phase.position)
-    factor = jnp.where(bad & warming, SHRINK, 1.0)
+    factor = jnp.where(bad & warming, SHRINK_BAD, 1.0)
     slow = slow._replace(
         scales=dynamics.shrink(slow.scales, factor),
         noise_variance=dynamics.bounded_variance(slow.scales, phase.noise_variance),
