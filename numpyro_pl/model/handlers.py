@@ -5,8 +5,8 @@
 NumPyro's handlers: a model run on chosen rows of its plates, on all of them, with given
 values, or without some of its sites.
 
-Only this module touches NumPyro's handlers and message passing; the others ask it for
-models and traces.
+Only this module and :mod:`numpyro_pl.model.discrete_runs` touch NumPyro's handlers and
+message passing; the others ask it for models and traces.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +21,7 @@ from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
 from numpyro_pl.model.indices import INDICES_KWARG, Indices, Rows
+from numpyro_pl.model.marginal import MarginalModel
 from numpyro_pl.model.streams import Streamed, rows_at_hand, streams_in
 
 __all__ = [
@@ -156,8 +157,8 @@ def open_plates(model: Callable, *args, **kwargs) -> Any:
 class FullDataModel:
     """
     A model with every subsampled plate opened to its full size: what ArviZ,
-    `Predictive` and the log-likelihood should see. It is called like the model, and can
-    be pickled if the model can.
+    `Predictive` and the log-likelihood should see, with discrete sites summed out.
+    It is called like the model, and can be pickled if the model can.
 
     :param model: a NumPyro model.
     """
@@ -169,7 +170,7 @@ class FullDataModel:
 
     def __call__(self, *args, **kwargs):
         """Run the model on the full data."""
-        return open_plates(self.model, *args, **kwargs)
+        return open_plates(MarginalModel(self.model), *args, **kwargs)
 
 
 class IndexedModel:
@@ -194,7 +195,7 @@ class IndexedModel:
         ]
         streams = streams_in((args, kwargs)) if read else []
         with _SetPlates(indices=indices), rows_at_hand(streams, read):
-            return self.model(*args, **kwargs)
+            return MarginalModel(self.model)(*args, **kwargs)
 
 
 def seeded(model: Callable) -> Callable:

@@ -152,7 +152,7 @@ def check_latent_sites(sites: dict[str, Site], plates: PlateSizes) -> tuple[str,
     Names of the latent sites of a model whose minibatches come from `plates`.
 
     :raises ValueError: for a latent site inside a subsampled plate, a discrete latent
-        site, and a model without latent sites.
+        site that cannot be summed out, and a model without latent sites.
     """
     for name, plate in local_latent_sites(sites, plates):
         raise ValueError(
@@ -166,14 +166,14 @@ def check_latent_sites(sites: dict[str, Site], plates: PlateSizes) -> tuple[str,
     for name in latent:
         if sites[name].discrete:
             raise ValueError(
-                f"latent site '{name}' is discrete, and has no gradient to follow: "
-                "marginalize it (for example with a mixture distribution), or sample "
-                "it with numpyro's DiscreteHMCGibbs."
+                f"latent site '{name}' is discrete and has no finite number of values "
+                "to sum over, and no gradient to follow: marginalize it, or take a "
+                "distribution with a largest value."
             )
     if not latent:
         raise ValueError(
-            "the model has no latent sample sites (numpyro.sample without obs): there "
-            "is nothing to sample."
+            "the model has no continuous latent sites (numpyro.sample without obs): "
+            "there is nothing to sample."
         )
     return latent
 

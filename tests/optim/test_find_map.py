@@ -344,13 +344,13 @@ def local_latent():
 
 
 def discrete():
-    numpyro.sample("k", dist.Bernoulli(0.5))
+    numpyro.sample("k", dist.Poisson(0.5))
 
 
 @pytest.mark.parametrize(
     ("model", "kwargs", "message"),
     [
-        (empty, {}, "no latent sample sites"),
+        (empty, {}, "no continuous latent sites"),
         (local_latent, {}, "'local' is inside the subsampled plate 'data'"),
         (discrete, {}, "'k' is discrete"),
         (
