@@ -21,23 +21,29 @@ THREE_QUARTERS = 299
 
 
 def stretches(
-    runs, num_chains, correlations, num_warmup=NUM_WARMUP, num_draws=NUM_WARMUP + 10
+    runs,
+    num_chains,
+    correlations,
+    num_warmup=NUM_WARMUP,
+    num_draws=NUM_WARMUP + 10,
+    apart=0.0,
 ):
     """
     Stretch after each draw, of the shape (runs, chains, draws), of chains whose numbers
-    have these correlations from one draw to the next. A draw that is s times as long
-    forgets s times as much.
+    have these correlations from one draw to the next, and means `apart` standard
+    deviations from one chain to the next. A draw that is s times as long forgets s
+    times as much.
     """
     chains = ManyChains("chains") if num_chains > 1 else OneChain()
     correlations = jnp.asarray(correlations)
 
-    def chain(path):
+    def chain(path, mean):
         def step(carry, x):
             (numbers, record), (i, noise) = carry, x
             memory = correlations**record.stretch
             numbers = memory * numbers + jnp.sqrt(1 - memory**2) * noise
             one, no = jnp.ones(()), jnp.asarray(False)
-            record = recorded(record, i, num_warmup, numbers, one, no)
+            record = recorded(record, i, num_warmup, mean + numbers, one, no)
             record = stretched(record, i, num_warmup, MOST, chains)
             return (numbers, record), record.stretch
 
@@ -47,7 +53,8 @@ def stretches(
     shape = runs, num_chains, num_draws + 1, len(correlations)
     noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     run = jax.vmap(chain, axis_name="chains")
-    return np.asarray(jax.jit(jax.vmap(run))(noise))
+    means = apart * jnp.arange(num_chains, dtype=float)
+    return np.asarray(jax.jit(jax.vmap(run, (0, None)))(noise, means))
 
 
 def test_chains_that_mix_well_are_left_alone():
@@ -84,6 +91,18 @@ def test_twenty_sites_that_mix_well_are_left_alone():
     found = stretches(400, 4, [0.5] * 21)
     assert (found[:, :, NUM_WARMUP - 2] > 1).mean() < 0.4
     assert (found[:, :, -1] > 1).mean() < 0.08
+
+
+def test_chains_in_modes_of_their_own_are_left_alone():
+    """Three draws to forget within a mode; modes ten standard deviations apart."""
+    found = stretches(300, 4, [0.5], apart=10.0)
+    assert (found[:, :, -1] > 1).mean() < 0.05
+
+
+def test_chains_that_hardly_move_are_not_taken_for_settled():
+    """They need 2,000 draws to forget, and have longer ones."""
+    found = stretches(300, 4, [0.999])
+    assert (found[:, :, -1] == MOST).mean() > 0.95
 
 
 def test_one_chain_is_compared_with_its_own_past():
