@@ -38,12 +38,13 @@ LARGEST_STRETCH, WARMUP_STRETCH = 20, 3
 and 1.18. The warmup, of which the last quarter may be longer, costs at most half as
 much again."""
 
-OUT_OF_REACH = 500.0
+OUT_OF_REACH = 30.0
 """Squared distance between chains, in units of the squared way that their means go from
-one quarter to the next, from which they would not meet, however long the draws: a run
-of as many draws as the warmup has four quarters, each up to 20 times as long. Chains
-that have each settled in a mode of their own would only take longer: 500 draws of a
-model of raters, whose classes may be exchanged, took 122 seconds and now take 46."""
+one quarter to the next, from which they would not meet, however long the draws: they
+forget where they are in 40 quarters, and a run of as many draws as the warmup has four,
+each up to 20 times as long. Chains that have each settled in a mode of their own would
+only take longer: 500 draws of a model of raters, whose classes may be exchanged, took
+122 seconds and now take 56."""
 
 LONGEST_DRAW, LONGEST_OF_LARGE = 2000, 500
 """Steps up to which draws become longer, in small models and in large ones, whose
