@@ -30,6 +30,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
+    "links",
 ]
 sphinx_gallery_conf = {
     "examples_dirs": "tutorials",
