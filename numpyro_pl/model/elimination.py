@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import logsumexp
+from jax import lax
 
 __all__ = ["LogFactor", "Variable", "sum_out"]
 
@@ -108,7 +108,14 @@ def _summed(factors: list[LogFactor], variable: Variable) -> LogFactor:
     axis = variables.index(variable)
     rest = tuple(v for v in variables if v != variable)
     plates = factors[0].plates
-    return LogFactor(logsumexp(total, axis=axis), rest, plates, variable.name)
+    return LogFactor(_log_sum_exp(total, axis), rest, plates, variable.name)
+
+
+def _log_sum_exp(x: jax.Array, axis: int) -> jax.Array:
+    """JAX's own has three times as many operations to compile, for signs and weights."""
+    largest = lax.stop_gradient(jnp.max(x, axis, keepdims=True))
+    largest = jnp.where(jnp.isfinite(largest), largest, 0.0)
+    return jnp.log(jnp.sum(jnp.exp(x - largest), axis)) + jnp.squeeze(largest, axis)
 
 
 def _within(factor: LogFactor, variable: Variable) -> LogFactor:

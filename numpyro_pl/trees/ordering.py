@@ -60,6 +60,12 @@ def updated_if(
     `change(tree)` where the condition holds, else the tree.
 
     A loop of one pass or none overwrites the tree in place; the branches of `lax.cond`
-    would write a second one.
+    would write a second one. What depends on unchanged parts of the tree alone is tied
+    to the pass: XLA moves it before the loop otherwise, and computes it even if the
+    condition does not hold.
     """
-    return lax.fori_loop(0, condition.astype(int), lambda _, t: change(t), tree)
+
+    def once(i, tree):
+        return change(lax.optimization_barrier((i, tree))[1])
+
+    return lax.fori_loop(0, condition.astype(int), once, tree)

@@ -3,8 +3,8 @@
 
 """
 Default settings beside NUTS on the models of `tests/everyday_models.py`,
-`tests/unusual_models.py` and `tests/textbook_models.py`: where the potential is, and
-the scalar of each site that is farthest from NUTS. ::
+`tests/unusual_models.py`, `tests/textbook_models.py` and `tests/discrete_models.py`:
+where the potential is, and the scalar of each site that is farthest from NUTS. ::
 
     PYTHONPATH=tests python tests/benchmarks/bench_everyday.py [--models NAME ...]
 
@@ -18,6 +18,7 @@ import warnings
 
 import jax
 import numpy as np
+from discrete_models import DISCRETE
 from everyday_models import EVERYDAY
 from jax import random
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
@@ -27,8 +28,9 @@ from unusual_models import UNUSUAL
 
 from numpyro_pl import PseudoLangevin
 
-MODELS = EVERYDAY | UNUSUAL | TEXTBOOK
-assert len(MODELS) == len(EVERYDAY) + len(UNUSUAL) + len(TEXTBOOK), "one name twice"
+LISTS = (EVERYDAY, UNUSUAL, TEXTBOOK, DISCRETE)
+MODELS = {name: make for models in LISTS for name, make in models.items()}
+assert len(MODELS) == sum(map(len, LISTS)), "one name twice"
 FIELDS = ("potential_energy", "diverging")
 
 
@@ -86,8 +88,10 @@ def farthest(ours: np.ndarray, nuts: np.ndarray) -> str | None:
 def compare(name: str) -> None:
     """Print what a model gives."""
     problem = MODELS[name]()
-    nuts = sampled(NUTS(problem.model), 1000, 100, problem.args)
-    ours = sampled(PseudoLangevin(problem.minibatch), 500, 0, problem.args)
+    kernel = PseudoLangevin(problem.minibatch)
+    # On all the data, with discrete sites summed out.
+    nuts = sampled(NUTS(kernel.model), 1000, 100, problem.args)
+    ours = sampled(kernel, 500, 0, problem.args)
     energy, of_nuts = ours["potential_energy"], nuts["potential_energy"]
     temperature = ours["kinetic_temperature"][ours["diverging"] == 0].mean()
     print(

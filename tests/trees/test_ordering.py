@@ -3,10 +3,13 @@
 
 """Orders of computation change no value, whatever they are computed after."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from numpyro_pl.trees.ordering import computed_after, not_hoisted, updated_if
 
@@ -32,3 +35,43 @@ def test_the_order_survives_the_compiler():
 def test_updated_if(condition):
     change = jax.jit(lambda c, x: updated_if(c, lambda x: 2 * x, x))
     assert change(jnp.asarray(condition), jnp.ones(())) == 1 + condition
+
+
+def loops_within(text):
+    """Names of the loops directly within each computation of a compiled program."""
+    found, name = {}, ""
+    for line in text.splitlines():
+        start = re.match(r"(?:ENTRY )?%?([\w.-]+) .*\{$", line)
+        if start:
+            name = start[1]
+        elif " while(" in line:
+            body = re.search(r"body=%?([\w.-]+)", line)
+            found.setdefault(name, []).append(body[1])
+    return found
+
+
+def test_what_is_not_due_is_not_computed():
+    """
+    A long loop over what an update leaves as it is. XLA moves it out of a plain loop of
+    one pass or none, and it runs at every pass of the loop around that.
+    """
+
+    def change(tree):
+        x, y = tree
+        return x, y + lax.fori_loop(0, 50, lambda i, v: jnp.tanh(x @ v), x[0])
+
+    def run(events, tree):
+        def body(i, tree):
+            x, y = tree
+            return updated_if(jnp.any(i == events), change, (0.99 * x, 0.9 * y))
+
+        return lax.fori_loop(0, 100, body, tree)
+
+    tree = jnp.ones((30, 30)), jnp.ones(30)
+    program = jax.jit(run).lower(jnp.array([3, 7]), tree).compile()
+    loops = loops_within(program.as_text())
+    (outer,) = (found for name, found in loops.items() if "main" in name)
+    for _ in range(2):
+        assert len(outer) == 1
+        outer = loops[outer[0]]
+    assert len(outer) == 1
