@@ -111,8 +111,8 @@ class LangevinKernel(KernelAccount, MCMCKernel):
     @property
     def model(self):
         """
-        The model on the full data, for ArviZ and `Predictive`. None with `collect`:
-        both would need values of all its sites.
+        The model on the full data, with discrete sites summed out, for ArviZ and
+        `Predictive`. None with `collect`: both would need values of all its sites.
         """
         if self._model is None or self.settings.collect is not None:
             return None

@@ -112,7 +112,7 @@ def _summed(factors: list[LogFactor], variable: Variable) -> LogFactor:
 
 
 def _log_sum_exp(x: jax.Array, axis: int) -> jax.Array:
-    """JAX's own has three times as many operations to compile, for signs and weights."""
+    """JAX's own compiles three times as many operations, for signs and weights."""
     largest = lax.stop_gradient(jnp.max(x, axis, keepdims=True))
     largest = jnp.where(jnp.isfinite(largest), largest, 0.0)
     return jnp.log(jnp.sum(jnp.exp(x - largest), axis)) + jnp.squeeze(largest, axis)

@@ -143,10 +143,13 @@ def test_potentials_equal_those_marginalized_by_hand(model, by_hand, data):
 
 
 def test_a_discrete_site_of_all_rows_is_summed_after_those_of_rows():
-    """One for all rows, one for each row; sites that depend on neither stay."""
+    """
+    One for all rows, whose probability is the same for all its values, and one for each
+    row; sites that depend on neither stay.
+    """
 
     def model(y):
-        shift = numpyro.sample("shift", dist.Bernoulli(0.3))
+        shift = numpyro.sample("shift", dist.DiscreteUniform(0, 1))
         mean = numpyro.sample("mean", dist.Normal(0, 5))
         numpyro.sample("early", dist.Normal(mean, 2.0), obs=1.0)
         numpyro.deterministic("twice", 2 * mean)
@@ -161,9 +164,9 @@ def test_a_discrete_site_of_all_rows_is_summed_after_those_of_rows():
     found = jax.jit(lambda z: potential(z, None, (y,), {}))(z)
     weights = jnp.log(jnp.array([0.2, 0.3, 0.5]))
     terms = []
-    for shift, chance in ((0, 0.7), (1, 0.3)):
+    for shift in (0, 1):
         each = dist.Normal(0.3 + jnp.arange(3) + shift, 1.0).log_prob(y[:, None])
-        terms.append(jnp.log(chance) + logsumexp(weights + each, 1).sum())
+        terms.append(jnp.log(0.5) + logsumexp(weights + each, 1).sum())
     prior = dist.Normal(0, 5).log_prob(0.3) + dist.Normal(0.3, 2.0).log_prob(1.0)
     np.testing.assert_allclose(found, -logsumexp(jnp.stack(terms)) - prior, rtol=1e-5)
     constrained = jax.jit(potential.constrain_fn(((y,), {})))(z)
