@@ -3,8 +3,6 @@
 
 """Names of other packages on the pages become links to their documentation."""
 
-from docutils import nodes
-
 NUMPYRO = "https://num.pyro.ai/en/stable/{page}.html#{name}"
 JAX = "https://docs.jax.dev/en/latest/_autosummary/{name}.html"
 ARVIZ = "https://python.arviz.org/en/v0.23.0/api/generated/{name}.html"
@@ -74,6 +72,9 @@ ADDRESSES = {
 
 def link(app, doctree, page):
     """Make links of the names that stand by themselves or before arguments."""
+    # Not needed for the list, which a test reads.
+    from docutils import nodes
+
     for literal in list(doctree.findall(nodes.literal)):
         address = ADDRESSES.get(literal.astext().split("(")[0])
         parent = literal.parent

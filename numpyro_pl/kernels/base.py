@@ -35,7 +35,7 @@ from numpyro_pl.kernels.start import (
 from numpyro_pl.kernels.transition import next_state
 from numpyro_pl.model.arguments import data_signature
 from numpyro_pl.model.columns import warn_of_unscaled_columns
-from numpyro_pl.model.handlers import FullDataModel
+from numpyro_pl.model.full_data import FullDataModel
 from numpyro_pl.model.plain_potential import as_it_is
 from numpyro_pl.model.potential import Data
 from numpyro_pl.model.starts import radius_of
@@ -111,8 +111,9 @@ class LangevinKernel(KernelAccount, MCMCKernel):
     @property
     def model(self):
         """
-        The model on the full data, with discrete sites summed out, for ArviZ and
-        `Predictive`. None with `collect`: both would need values of all its sites.
+        The model on the full data, for ArviZ and `Predictive`, with discrete sites
+        summed out if data follow. None with `collect`: both would need values of all
+        its sites.
         """
         if self._model is None or self.settings.collect is not None:
             return None

@@ -25,8 +25,8 @@ from numpyro_pl.model.marginal import MarginalModel
 from numpyro_pl.model.streams import Streamed, rows_at_hand, streams_in
 
 __all__ = [
-    "FullDataModel",
     "IndexedModel",
+    "density_model",
     "fix_sites",
     "hide_sites",
     "open_plates",
@@ -154,25 +154,6 @@ def open_plates(model: Callable, *args, **kwargs) -> Any:
         return model(*args, **kwargs)
 
 
-class FullDataModel:
-    """
-    A model with every subsampled plate opened to its full size: what ArviZ,
-    `Predictive` and the log-likelihood should see, with discrete sites summed out.
-    It is called like the model, and can be pickled if the model can.
-
-    :param model: a NumPyro model.
-    """
-
-    def __init__(self, model: Callable):
-        self.model = model
-        self.__name__ = getattr(model, "__name__", type(model).__name__)
-        self.__doc__ = getattr(model, "__doc__", None)
-
-    def __call__(self, *args, **kwargs):
-        """Run the model on the full data."""
-        return open_plates(MarginalModel(self.model), *args, **kwargs)
-
-
 class IndexedModel:
     """
     A model whose subsampled plates take their indices from the reserved keyword
@@ -195,7 +176,17 @@ class IndexedModel:
         ]
         streams = streams_in((args, kwargs)) if read else []
         with _SetPlates(indices=indices), rows_at_hand(streams, read):
-            return MarginalModel(self.model)(*args, **kwargs)
+            return self.model(*args, **kwargs)
+
+
+def density_model(model: Callable) -> IndexedModel:
+    """
+    `model` as samplers see it: on the rows that the reserved keyword names, with its
+    discrete latent sites summed out.
+
+    :param model: a NumPyro model.
+    """
+    return IndexedModel(MarginalModel(model))
 
 
 def seeded(model: Callable) -> Callable:

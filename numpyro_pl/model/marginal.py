@@ -18,6 +18,7 @@ from contextlib import ExitStack
 import jax
 import numpy as np
 import numpyro
+from numpyro.distributions import MaskedDistribution
 
 from numpyro_pl.model.discrete_runs import (
     BranchRun,
@@ -207,6 +208,7 @@ def _has_scale_of_plates(site: dict, plates: dict[str, PlateRun]) -> bool:
 def _check_needs(needs: dict[str, list[str]], seen: VisibleRun, supports: dict) -> None:
     """:raises ValueError: for a site that depends on discrete ones and must not."""
     hidden = seen.held | seen.discrete
+    _check_use(needs, seen)
     for name, need in needs.items():
         if name in hidden and not _has_density(hidden, name):
             continue
@@ -239,4 +241,18 @@ def _check_plates(name: str, variable: str, seen: VisibleRun) -> None:
                 f"plate '{plate}', and '{name}' within it depends on it: a sum over "
                 "its values takes all rows at once. Drop subsample_size, or "
                 "marginalize by hand."
+            )
+
+
+def _check_use(needs: dict[str, list[str]], seen: VisibleRun) -> None:
+    """:raises ValueError: for a discrete site that no density depends on."""
+    for name, site in seen.discrete.items():
+        users = [n for n, need in needs.items() if name in need and n != name]
+        used = any(n not in seen.held or _has_density(seen.held, n) for n in users)
+        # Values that are missing may be of no use.
+        if not used and not isinstance(site["fn"], MaskedDistribution):
+            raise ValueError(
+                f"nothing depends on the discrete latent site '{name}': if it should "
+                "be observed, its value was None: pass the data. Leave it out "
+                "otherwise."
             )

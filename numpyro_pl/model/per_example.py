@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
-from numpyro_pl.model.handlers import IndexedModel, hide_sites, seeded, trace_of
+from numpyro_pl.model.handlers import density_model, hide_sites, seeded, trace_of
 from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.sites import sites_on_full_data
 from numpyro_pl.trees.arithmetic import Tree
@@ -81,7 +81,7 @@ class ModelLoss:
         args, kwargs = jax.tree.unflatten(spec.treedef, leaves)
         if spec.indexed:
             kwargs = {**kwargs, INDICES_KWARG: {spec.plate: data}}
-        return IndexedModel(spec.model), args, kwargs
+        return density_model(spec.model), args, kwargs
 
     def __call__(self, params: Tree, data: Tree) -> jax.Array:
         """

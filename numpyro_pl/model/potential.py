@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
-from numpyro_pl.model.handlers import IndexedModel, seeded
+from numpyro_pl.model.handlers import density_model, seeded
 from numpyro_pl.model.indices import INDICES_KWARG, Indices, Rows
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.sharding import Shards
@@ -59,7 +59,7 @@ class MinibatchPotential:
     ):
         self.plates = plates
         self.shards = shards
-        self._indexed = IndexedModel(model)
+        self._indexed = density_model(model)
         self._model = seeded(self._indexed)
 
     def __call__(self, position: Tree, indices: Indices | None, args, kwargs):

@@ -14,7 +14,7 @@ import numpyro.distributions as dist
 from numpyro.distributions import constraints
 from numpyro.infer.initialization import init_to_uniform
 
-from numpyro_pl.model.handlers import IndexedModel, trace_of
+from numpyro_pl.model.handlers import density_model, trace_of
 from numpyro_pl.model.index_flow import IndexFlow, trace_indices
 from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.plates import PlateSizes
@@ -107,7 +107,7 @@ def sites_on_full_data(model: Callable, args, kwargs) -> dict[str, Site]:
     found: dict[str, Site] = {}
 
     def run():
-        found.update(sites_of(trace_of(IndexedModel(model), args, kwargs)))
+        found.update(sites_of(trace_of(density_model(model), args, kwargs)))
 
     jax.eval_shape(run)
     return found
@@ -189,7 +189,7 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
         for arrays whose length differs from that of their plate.
     """
     sites: dict[str, Site] = {}
-    indexed = IndexedModel(model)
+    indexed = density_model(model)
 
     def values(indices):
         run = {**kwargs, INDICES_KWARG: indices}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from numpyro.infer.initialization import init_to_uniform
 
 from numpyro_pl.model.arguments import abstractly
-from numpyro_pl.model.handlers import IndexedModel, trace_of
+from numpyro_pl.model.handlers import density_model, trace_of
 from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.plates import PlateSize, PlateSizes
 from numpyro_pl.model.potential import Data, MinibatchPotential
@@ -76,7 +76,7 @@ def _row_use(model: Callable, plates: PlateSizes, data: Data, shards: Shards) ->
     def values(indices, arrays):
         args, kwargs = shards.joined(data, [arrays[label] for label in labels])
         run = {**kwargs, INDICES_KWARG: indices}
-        trace = trace_of(IndexedModel(model), args, run, strategy=init_to_uniform)
+        trace = trace_of(density_model(model), args, run, strategy=init_to_uniform)
         return {
             name: site["fn"].log_prob(site["value"])
             for name, site in trace.items()

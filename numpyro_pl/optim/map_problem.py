@@ -30,7 +30,7 @@ from numpyro.infer.util import (
 )
 
 from numpyro_pl.model.arguments import traced_with
-from numpyro_pl.model.handlers import IndexedModel, fix_sites, seeded, trace_of
+from numpyro_pl.model.handlers import density_model, fix_sites, seeded, trace_of
 from numpyro_pl.model.indices import INDICES_KWARG
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import MinibatchPotential
@@ -85,7 +85,7 @@ class MAPProblem:
             self.args, self.kwargs = args, kwargs
             self.potential = MinibatchPotential(model, plates)
             first = self._with_indices(self.potential.first_rows())
-            self.model: Callable = IndexedModel(model)
+            self.model: Callable = density_model(model)
             trace = trace_of(self.model, args, first)
             self.sites = check_latent_sites(sites_of(trace), plates)
             # A kernel keeps `param` sites of the model at their initial values, so

@@ -66,6 +66,13 @@ def updated_if(
     """
 
     def once(i, tree):
-        return change(lax.optimization_barrier((i, tree))[1])
+        def tied(x):
+            # Leaf by leaf, since a barrier gives all its results the batch axes of any;
+            # counters stay as they are, so that all chains have one.
+            if not jnp.issubdtype(x.dtype, jnp.inexact):
+                return x
+            return lax.optimization_barrier((i, x))[1]
+
+        return change(jax.tree.map(tied, tree))
 
     return lax.fori_loop(0, condition.astype(int), once, tree)

@@ -11,7 +11,7 @@ import xarray as xr
 from numpyro.infer import MCMC, Predictive, log_likelihood
 
 from numpyro_pl import PseudoLangevin
-from numpyro_pl.model.handlers import FullDataModel
+from numpyro_pl.model.full_data import FullDataModel
 
 
 def model(x, y=None):

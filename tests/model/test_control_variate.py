@@ -19,7 +19,7 @@ from numpyro_pl.model.control_variate import (
     anchored_potential,
     relative_to_anchor,
 )
-from numpyro_pl.model.handlers import FullDataModel
+from numpyro_pl.model.full_data import FullDataModel
 from numpyro_pl.model.plates import PlateSizes
 from numpyro_pl.model.potential import MinibatchPotential
 

@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 import pytest
 from jax.scipy.special import logsumexp
 from numpyro.contrib.control_flow import scan
-from numpyro.infer import MCMC, init_to_uniform
+from numpyro.infer import MCMC, Predictive, init_to_uniform
 
 from numpyro_pl import PseudoLangevin
 from numpyro_pl.model.plates import PlateSizes
@@ -191,6 +191,42 @@ def test_draws_and_log_likelihoods_are_marginal():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_missing_values_may_be_discrete():
+    """Those that are missing have no part in the posterior."""
+    there = np.arange(100) % 3 > 0
+    assert there.sum() == 66
+
+    def model(y, there):
+        w = numpyro.sample("w", dist.Normal())
+        with numpyro.plate("rows", len(y)):
+            numpyro.sample("y", dist.Bernoulli(logits=w), obs=y, obs_mask=there)
+
+    def without(y, there):
+        w = numpyro.sample("w", dist.Normal())
+        numpyro.sample("y", dist.Bernoulli(logits=w).expand([66]), obs=y[: there.sum()])
+
+    y = np.zeros(100, int)
+    slopes = []
+    for fn in (model, without):
+        potential = MinibatchPotential(fn, PlateSizes.of(fn, y, there))
+        slope = jax.grad(lambda z, of: of(z, None, (y, there), {}))
+        slopes.append(slope({"w": jnp.float32(0.3)}, potential)["w"])
+    np.testing.assert_allclose(*slopes, rtol=1e-5)
+
+
+def test_the_model_of_a_kernel_predicts_classes():
+    """`Predictive` draws discrete sites where there is no data after them."""
+
+    def model(x, y=None):
+        w = numpyro.sample("w", dist.Normal())
+        with numpyro.plate("rows", len(x)):
+            numpyro.sample("y", dist.Bernoulli(logits=w * x), obs=y)
+
+    draws = {"w": jnp.ones(7)}
+    found = Predictive(PseudoLangevin(model).model, draws)(jax.random.key(0), Y)
+    assert found["y"].shape == (7, 300)
+
+
 def no_plate(y):
     numpyro.sample("mean", dist.Normal())
     z = numpyro.sample("z", dist.Bernoulli(0.5).expand([len(y)]))
@@ -228,6 +264,13 @@ def too_many(y):
     numpyro.sample("y", dist.Normal(total, 1.0).expand([len(y)]).to_event(1), obs=y)
 
 
+def no_data(y):
+    w = numpyro.sample("w", dist.Normal())
+    with numpyro.plate("rows", len(y), subsample_size=10):
+        x = numpyro.subsample(y, event_dim=0)
+        numpyro.sample("z", dist.Bernoulli(logits=w * x))
+
+
 def scaled(y):
     mean = numpyro.sample("mean", dist.Normal())
     with numpyro.plate("rows", len(y)), numpyro.handlers.scale(scale=2.0):
@@ -259,6 +302,7 @@ def without_end(y):
         (two_plates, "'y' depends on the discrete sites 'w' and 'z', each in a plate"),
         (latent_below, "latent site 'mean' depends on the discrete latent site 'z'"),
         (too_many, "depends on 11 discrete latent sites with 2,048 combinations"),
+        (no_data, "nothing depends on the discrete latent site 'z'.* pass the data"),
         (scaled, "site 'y' is scaled by numpyro.handlers.scale"),
         (in_a_scan, "'z' and a scan or cond"),
         (without_end, "'z' is discrete and has no finite number of values"),

@@ -11,7 +11,7 @@ from numpyro.infer.util import potential_energy
 from shared_models import linear_model
 
 from numpyro_pl.model import potential as potential_module
-from numpyro_pl.model.handlers import FullDataModel
+from numpyro_pl.model.full_data import FullDataModel
 from numpyro_pl.model.plates import PlateSize, PlateSizes, _below
 from numpyro_pl.model.potential import MinibatchPotential
 

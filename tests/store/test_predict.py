@@ -9,7 +9,7 @@ import pytest
 from numpyro.infer import Predictive
 
 from numpyro_pl import predict
-from numpyro_pl.model.handlers import FullDataModel
+from numpyro_pl.model.full_data import FullDataModel
 from numpyro_pl.store.draws import DrawBlocks
 
 KEY = jax.random.key(0)
