@@ -64,7 +64,8 @@ def moved_along(
     """
     look = every(partial(_with_directions, run, chains))
     now = run.schedule.is_event(block, run.schedule.frame_events)
-    state = updated_if(now, look, state)
+    # Otherwise the search would run at every block of a model of few rows.
+    state = updated_if(now, look, state, tied=True)
     some = jnp.any(state.slow.vectors != 0)
     return updated_if(some, every(partial(_moved, run, block)), state)
 

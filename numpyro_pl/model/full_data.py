@@ -43,7 +43,7 @@ def _has_data_after_discrete(model: Callable, args, kwargs) -> bool:
 
     def visible():
         with seen:
-            model(*args, **kwargs)
+            open_plates(model, *args, **kwargs)
 
     def run():
         with outside_model():

@@ -54,25 +54,30 @@ def not_hoisted(tree: Tree, carry: Tree) -> Tree:
 
 
 def updated_if(
-    condition: jax.Array, change: Callable[[Tree], Tree], tree: Tree
+    condition: jax.Array,
+    change: Callable[[Tree], Tree],
+    tree: Tree,
+    tied: bool = False,
 ) -> Tree:
     """
     `change(tree)` where the condition holds, else the tree.
 
     A loop of one pass or none overwrites the tree in place; the branches of `lax.cond`
-    would write a second one. What depends on unchanged parts of the tree alone is tied
-    to the pass: XLA moves it before the loop otherwise, and computes it even if the
-    condition does not hold.
+    would write a second one. XLA may move what depends on unchanged parts of the tree
+    alone before the loop, and then computes it even if the condition does not hold.
+
+    :param bool tied: whether to prevent that. Programs of several processes came to a
+        halt with it.
     """
 
     def once(i, tree):
-        def tied(x):
+        def after(x):
             # Leaf by leaf, since a barrier gives all its results the batch axes of any;
             # counters stay as they are, so that all chains have one.
             if not jnp.issubdtype(x.dtype, jnp.inexact):
                 return x
             return lax.optimization_barrier((i, x))[1]
 
-        return change(jax.tree.map(tied, tree))
+        return change(jax.tree.map(after, tree) if tied else tree)
 
     return lax.fori_loop(0, condition.astype(int), once, tree)

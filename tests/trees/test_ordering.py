@@ -63,7 +63,8 @@ def test_what_is_not_due_is_not_computed():
     def run(events, tree):
         def body(i, tree):
             x, y = tree
-            return updated_if(jnp.any(i == events), change, (0.99 * x, 0.9 * y))
+            tree = 0.99 * x, 0.9 * y
+            return updated_if(jnp.any(i == events), change, tree, tied=True)
 
         return lax.fori_loop(0, 100, body, tree)
 
