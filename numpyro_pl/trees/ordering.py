@@ -76,7 +76,7 @@ def updated_if(
             # counters stay as they are, so that all chains have one.
             if not jnp.issubdtype(x.dtype, jnp.inexact):
                 return x
-            return lax.optimization_barrier((i, x))[1]
+            return not_hoisted(x, i)
 
         return change(jax.tree.map(after, tree) if tied else tree)
 
