@@ -160,6 +160,7 @@ class LangevinKernel(KernelAccount, MCMCKernel):
             self.settings,
             framing,
             slow,
+            framing is None and self._sets_friction_of(binding),
         )
 
     @property
@@ -169,13 +170,7 @@ class LangevinKernel(KernelAccount, MCMCKernel):
         return self._model is not None and random_start
 
     def _given_anchor(self, rng_key: jax.Array, data: Data, z: Tree) -> Tree | None:
-        """
-        The anchor that the user has given, None without one.
-
-        :param rng_key: a PRNG key, or a batch of them.
-        :param Data data: the data.
-        :param z: a position of one chain.
-        """
+        """The anchor that the user has given, in the shape of `z`; None without one."""
         return None
 
     def _framing(self, binding: Binding, z: Tree) -> FrameSettings | None:
@@ -184,6 +179,10 @@ class LangevinKernel(KernelAccount, MCMCKernel):
 
     def _seeks_slow(self, binding: Binding, z: Tree) -> bool:
         """Whether slow directions are looked for."""
+        return False
+
+    def _sets_friction_of(self, binding: Binding) -> bool:
+        """Whether the warmup sets the friction of chains that have no frame."""
         return False
 
     def init(

@@ -216,11 +216,13 @@ def bind_model(model: Callable, data: Data, shards: Shards | None = None) -> Bin
     args, kwargs = data
     sites = inspect_sites(model, plates, args, kwargs)
     potential = MinibatchPotential(model, plates)
-    found, traced = without_values(partial(_structure, potential), data)
+    found, traced = without_values(partial(_structure, potential, sites), data)
     return Binding(potential, sites, ArgumentPrograms(traced), *found)
 
 
-def _structure(potential: MinibatchPotential, data: Data) -> tuple[bool, bool]:
+def _structure(
+    potential: MinibatchPotential, sites: ModelSites, data: Data
+) -> tuple[bool, bool]:
     """
     Whether the potential of a model has forward-mode derivatives, told if not, and
     whether slow directions are looked for.
@@ -231,7 +233,8 @@ def _structure(potential: MinibatchPotential, data: Data) -> tuple[bool, bool]:
     def energy(z):
         return potential(z, rows, *data)
 
-    searched = not streams_in(data) and not has_layers(energy, shapes)
+    layers = has_layers(energy, shapes, sites.bounded)
+    searched = not streams_in(data) and not layers
     if has_forward_mode(energy, shapes):
         return True, searched
     logger.info(

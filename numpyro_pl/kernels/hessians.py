@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from numpyro_pl.kernels.binding import Binding
+from numpyro_pl.kernels.energies import sample_of_rows
 from numpyro_pl.kernels.layout import Layout
 from numpyro_pl.model.potential import Data, MinibatchPotential
 from numpyro_pl.trees.arithmetic import row
@@ -64,13 +65,10 @@ def hessian_product(
     :param rng_key: a PRNG key, for the sample.
     """
     potential, rows = binding.potential, None
-    plates = list(potential.plates.values())
     num = min(max(ROWS * layout.size, LEAST_ROWS), MOST_ROWS)
-    if plates and binding.sites.data_size > num:
+    if potential.plates and binding.sites.data_size > num:
         assert isinstance(potential, MinibatchPotential)
-        smallest = min(plate.subsample_size for plate in plates)
-        batches = potential.draw_indices(rng_key, -(-num // smallest))
-        rows = row(potential.parts(batches, 1), 0)
+        rows = row(sample_of_rows(potential, rng_key, num, 1), 0)
 
     gradient = jax.grad(lambda x: potential(layout.unpack((x,)), rows, *data))
     return lambda x, vector: along(gradient, x, vector, binding.forward)

@@ -22,6 +22,7 @@ from numpyro_pl.trees.arithmetic import SMALL, size_of
 from numpyro_pl.trees.checks import check_positive
 from numpyro_pl.trees.random_bits import is_single_key
 from numpyro_pl.warmup.frame import FrameSettings
+from numpyro_pl.warmup.settling import FIRST_FRICTION
 
 __all__ = ["PseudoLangevin"]
 
@@ -61,7 +62,7 @@ class PseudoLangevin(LangevinKernel):
         else 0.05.
     :param float friction: friction per step, dimensionless; a step keeps
         `exp(-friction)` of the momentum. Default: 0.01, but set by the warmup where
-        coordinates are whitened (see `dense_mass`).
+        coordinates are whitened (see `dense_mass`) or no plate is subsampled.
     :param float temperature: temperature T of the target `exp(-U / T)`; 1 is the
         posterior.
     :param float max_frequency: bound on the frequency of every mode, in radians per
@@ -142,6 +143,8 @@ class PseudoLangevin(LangevinKernel):
                 "Subsampled plates are inside each other: no friction from the "
                 "examples, the thermostat leaves out the diagonal of the noise."
             )
+        if self._sets_friction_of(binding):
+            dynamics = replace(dynamics, friction=FIRST_FRICTION)
         if dynamics.noise_fraction is None:
             fraction = BALANCED_NOISE if balanced else UNBALANCED_NOISE
             dynamics = replace(dynamics, noise_fraction=fraction)
@@ -149,6 +152,10 @@ class PseudoLangevin(LangevinKernel):
 
     def _groups(self, names):
         return [0] * len(names)
+
+    def _sets_friction_of(self, binding):
+        # Minibatches bound it from below by their noise.
+        return self._sets_friction and not binding.potential.plates
 
     @property
     def _starts_at_random(self):

@@ -15,11 +15,12 @@ from numpyro_pl.dynamics.protocol import required
 from numpyro_pl.dynamics.pseudo_langevin import PseudoLangevinDynamics
 from numpyro_pl.kernels.binding import Binding
 from numpyro_pl.kernels.collect import collected
+from numpyro_pl.kernels.energies import relative_estimate
 from numpyro_pl.kernels.hessians import full_hessian, hessian_product
 from numpyro_pl.kernels.layout import Layout, WhitenedLayout
 from numpyro_pl.kernels.settings import KernelSettings
-from numpyro_pl.model.control_variate import Anchor, anchored_potential
-from numpyro_pl.model.potential import Data, MinibatchPotential
+from numpyro_pl.model.control_variate import Anchor
+from numpyro_pl.model.potential import Data
 from numpyro_pl.model.streams import streams_in
 from numpyro_pl.warmup.frame import (
     Frame,
@@ -31,17 +32,13 @@ from numpyro_pl.warmup.pooling import OneChain
 from numpyro_pl.warmup.reframing import Target
 from numpyro_pl.warmup.schedule import Schedule
 from numpyro_pl.warmup.settling import MOST_SITES
-from numpyro_pl.warmup.stretch import largest_stretch
+from numpyro_pl.warmup.stretch import Length, largest_stretch
 
 __all__ = ["Run"]
 
 
 FEW_ROWS = 16_384
 """Rows up to which the potential of a draw is always that on the full data."""
-
-ESTIMATE_ROWS, PARTS = 32, 16
-"""Rows per coordinate from which the potential of a draw is estimated relative to an
-anchor, and the number of parts of them that tell its error."""
 
 READ_AGAIN = 4
 """Rows of a stream, in those that the steps of a draw read, up to which its full data
@@ -74,6 +71,8 @@ class Run(NamedTuple):
     - **settings** - settings of the kernel.
     - **framing** - what the frame of a chain is to have; None where it has none.
     - **seeks_slow** - whether slow directions are looked for.
+    - **sets_friction** - whether the warmup sets the friction of chains without
+      minibatches, see :mod:`numpyro_pl.warmup.stretch`.
     """
 
     binding: Binding
@@ -84,6 +83,7 @@ class Run(NamedTuple):
     settings: KernelSettings
     framing: FrameSettings | None = None
     seeks_slow: bool = False
+    sets_friction: bool = False
 
     @property
     def full_potential(self) -> bool | str:
@@ -125,6 +125,17 @@ class Run(NamedTuple):
         )
 
     @property
+    def length(self) -> Length:
+        """What the length and the friction of draws may become."""
+        plan = self.schedule
+        return Length(
+            plan.num_warmup,
+            plan.blocks_per_draw * plan.block_steps,
+            self.most_stretch,
+            self.sets_friction,
+        )
+
+    @property
     def is_white(self) -> bool:
         """Whether the dynamics move whitened coordinates."""
         return is_white(self.framing)
@@ -155,9 +166,12 @@ class Run(NamedTuple):
     def dynamics_of(self, state: Any) -> Partition:
         """The dynamics at the temperature and the friction of a chain."""
         dynamics = self.dynamics.at_temperature(state.temperature)
-        if self.framing is None or not self.framing.sets_friction:
+        if self.sets_friction:
+            friction = state.settling.friction
+        elif self.framing is not None and self.framing.sets_friction:
+            friction = state.frame.friction
+        else:
             return self._bold_at_first(dynamics, state)
-        friction = state.frame.friction
         asked = required(self.dynamics.members[0], "noise_fraction")
         return dynamics.at_pace(friction, largest_noise_fraction(friction, asked))
 
@@ -243,9 +257,17 @@ class Run(NamedTuple):
         anchored = self.framing is not None and self.framing.anchored != "never"
         if kind != "auto" or not anchored or self.binding.sites.data_size <= FEW_ROWS:
             return potential.full(z, *self.data)
+
+        def estimate():
+            layout, anchor = self.layout_in(state.frame), self.anchor(state.frame)
+            assert anchor is not None
+            return relative_estimate(
+                rng_key, self.binding, self.data, layout, anchor, z
+            )
+
         energy, error = lax.cond(
             chains.largest(state.frame.share) > 0,
-            lambda: self._relative_estimate(rng_key, state),
+            estimate,
             lambda: (
                 state.potential_energy,
                 jnp.full_like(state.potential_energy, jnp.inf),
@@ -258,28 +280,6 @@ class Run(NamedTuple):
             lambda: energy,
             lambda: potential.full(z, *self.data),
         )
-
-    def _relative_estimate(
-        self, rng_key: jax.Array, state: Any
-    ) -> tuple[jax.Array, jax.Array]:
-        """Unbiased estimate of the potential relative to the anchor, and its error."""
-        potential = self.binding.potential
-        layout, anchor = self.layout_in(state.frame), self.anchor(state.frame)
-        assert isinstance(potential, MinibatchPotential)
-        smallest = min(p.subsample_size for p in potential.plates.values())
-        num = -(-ESTIMATE_ROWS * layout.size // smallest)
-        parts = potential.parts(potential.draw_indices(rng_key, num), PARTS)
-        position = layout.pack(state.z)
-
-        def energy_of(rows):
-            def energy(groups):
-                return potential(layout.unpack(groups), rows, *self.data)
-
-            assert anchor is not None
-            return anchored_potential(energy, anchor)(position)
-
-        energies = jax.vmap(energy_of)(parts)
-        return jnp.mean(energies), jnp.std(energies) / (PARTS - 1) ** 0.5
 
     def kept(self, z: Any) -> dict[str, jax.Array] | tuple:
         """What the kernel's `collect` keeps of a draw; nothing without it."""

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import random
 
+from numpyro_pl.dynamics.hamiltonian import hamiltonian_move
 from numpyro_pl.dynamics.integrate import Phase, Trajectory, integrate
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.dynamics.protocol import required
@@ -41,6 +42,10 @@ LEAST_JITTER = 0.3
 """Least of the random factors on squared frequencies: no direction is back where it was
 after each block."""
 
+TOO_LONG = 10.0
+"""Error of the energy, in units of the temperature, from which the warmup shortens the
+steps of moves that are accepted or not."""
+
 SHARE, FEWEST_STEPS = 0.3, 2
 """Steps after a block relative to those of the block, and the least number."""
 
@@ -67,7 +72,8 @@ def moved_along(
     # Otherwise the search would run at every block of a model of few rows.
     state = updated_if(now, look, state, tied=True)
     some = jnp.any(state.slow.vectors != 0)
-    return updated_if(some, every(partial(_moved, run, block)), state)
+    moved = _moved if run.binding.potential.plates else _exactly_moved
+    return updated_if(some, every(partial(moved, run, block)), state)
 
 
 def _dynamics(run: Run, state: LangevinState) -> Partition:
@@ -97,6 +103,29 @@ def _with_directions(run: Run, chains: OneChain, state: LangevinState) -> Langev
     ones = jax.tree.map(jnp.ones_like, noise)
     scales = _dynamics(run, state).choose_scales(noise, ones)
     return state._replace(slow=slow._replace(scales=scales, noise_variance=noise))
+
+
+def _exactly_moved(run: Run, block, state: LangevinState) -> LangevinState:
+    """
+    The state after a move along its slow directions that the full potential accepts.
+    Directions that bend, as in models of few data, would heat the chain without.
+    """
+    rng_key, key_move, key_jitter = split(state.rng_key, 3)
+    slow, layout = state.slow, _layout(run, state)
+
+    def energy(c):
+        z = layout.unpack((c,))
+        return run.binding.potential.full(z, *run.data) / state.temperature
+
+    jitter = random.uniform(key_jitter, minval=LEAST_JITTER)
+    (start,), (rates,) = slow.origin, slow.scales
+    num_steps = steps_after_block(run.schedule)
+    end, error = hamiltonian_move(key_move, energy, start, jitter * rates, num_steps)
+    too_long = (error > TOO_LONG) & (block < run.schedule.num_blocks)
+    rates *= jnp.where(too_long, SHRINK_BAD, 1.0)
+    return state._replace(
+        z=layout.unpack((end,)), slow=slow._replace(scales=(rates,)), rng_key=rng_key
+    )
 
 
 def _moved(run: Run, block, state: LangevinState) -> LangevinState:

@@ -171,8 +171,8 @@ def _record(run: Run, i, chains: OneChain, state: LangevinState) -> LangevinStat
         late = warming & (i >= num_warmup // 2)
         shadow = updated_if(late, measure, record.shadow)
         record = record._replace(shadow=shadow)
-    if run.most_stretch > 1:
-        record = stretched(record, i, num_warmup, run.most_stretch, chains)
+    if run.most_stretch > 1 or run.sets_friction:
+        record = stretched(record, i, run.length, chains)
     # A draw that diverged was discarded, and its temperature may not be finite.
     num_kept = jnp.maximum(i + 1 - num_warmup - num_divergences, 1)
     mean = state.mean_kinetic_temperature

@@ -46,6 +46,7 @@ class Site(NamedTuple):
 
     observed: bool
     discrete: bool
+    bounded: bool
     scale: bool
     plates: dict[str, int]
 
@@ -59,13 +60,15 @@ class ModelSites(NamedTuple):
     - **data_size** - number of data: the size of the largest plate around an observed
       site, 1 where there is none.
     - **crossed** - whether an observed site is inside several subsampled plates.
-    - **scales** - latent sites of one number with a bounded support.
+    - **bounded** - latent sites with a bounded support.
+    - **scales** - those of one number.
     """
 
     latent: tuple[str, ...] | None = None
     batch_dependent: tuple[str, ...] = ()
     data_size: int = 1
     crossed: bool = False
+    bounded: tuple[str, ...] = ()
     scales: tuple[str, ...] = ()
 
 
@@ -79,6 +82,7 @@ def sites_of(trace: dict[str, dict]) -> dict[str, Site]:
         name: Site(
             bool(site["is_observed"]),
             site["fn"].support.is_discrete,
+            not site["is_observed"] and _is_bounded(site["fn"].support),
             not site["is_observed"] and _is_scale(site["fn"]),
             {frame.name: frame.size for frame in site["cond_indep_stack"]},
         )
@@ -87,11 +91,16 @@ def sites_of(trace: dict[str, dict]) -> dict[str, Site]:
     }
 
 
+def _is_bounded(support: Any) -> bool:
+    """Whether unconstrained values are others than the values."""
+    base = getattr(support, "base_constraint", support)
+    return not support.is_discrete and not isinstance(base, type(constraints.real))
+
+
 def _is_scale(distribution: Any) -> bool:
     """Whether the unconstrained value is one number, and another than the value."""
     support = distribution.support
-    base = getattr(support, "base_constraint", support)
-    if support.is_discrete or isinstance(base, type(constraints.real)):
+    if not _is_bounded(support):
         return False
     # Two shares are one number, and one share is none.
     shape = dist.biject_to(support).inverse_shape(distribution.shape())
@@ -230,6 +239,7 @@ def inspect_sites(model: Callable, plates: PlateSizes, args, kwargs) -> ModelSit
         tuple(flow.dependent),
         max(data_sizes, default=1),
         crossed,
+        tuple(name for name in latent if sites[name].bounded),
         tuple(name for name in latent if sites[name].scale),
     )
 

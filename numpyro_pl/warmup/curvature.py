@@ -16,7 +16,7 @@ from numpyro_pl.dynamics.integrate import MinibatchGradient
 from numpyro_pl.dynamics.partition import Partition
 from numpyro_pl.trees.arithmetic import Tree, spread, sum_of, tree_dot
 from numpyro_pl.trees.derivatives import along
-from numpyro_pl.trees.increments import tree_signs
+from numpyro_pl.trees.increments import sign_probes, tree_signs
 from numpyro_pl.trees.ordering import computed_after, not_hoisted
 
 __all__ = ["HessianProducts", "hessian_row_norms", "in_steps", "power_iteration"]
@@ -78,9 +78,10 @@ def hessian_row_norms(
     :param int num_probes: number of probes.
     :return: a tree like `like`, in the units of the Hessian.
     """
+    probe = sign_probes(rng_key, like, num_probes)
 
     def squares(t):
-        return jax.tree.map(jnp.square, product(t, tree_signs(rng_key, like, stream=t)))
+        return jax.tree.map(jnp.square, product(t, probe(t)))
 
     total = sum_of(squares, num_probes)
     return jax.tree.map(lambda t: jnp.sqrt(t / num_probes), total)

@@ -26,6 +26,7 @@ from numpyro_pl.trees.arithmetic import Tree
 from numpyro_pl.warmup.shadow import WIDEST, Shadow, first_shadow
 
 __all__ = [
+    "FIRST_FRICTION",
     "Settling",
     "first_settling",
     "problems",
@@ -56,6 +57,10 @@ TEMPERATURE_ERROR, NOISE_EXCESS, BAD_SHARE = 0.1, 1.5, 0.03
 divergent draws from which something is wrong."""
 
 
+FIRST_FRICTION = 0.03
+"""Friction per step of chains without minibatches, before it is set."""
+
+
 class Settling(NamedTuple):
     """
     What a chain remembers of the second half of its warmup. The first three have an
@@ -69,6 +74,7 @@ class Settling(NamedTuple):
     - **divergences** - divergent draws in the last quarter.
     - **stretch** - how many times its usual number of steps a draw makes, see
       :mod:`numpyro_pl.warmup.stretch`.
+    - **friction** - friction per step of chains without minibatches, see there.
     - **shadow** - the bias of the length of the steps since the last event, see
       :mod:`numpyro_pl.warmup.shadow`.
     """
@@ -79,6 +85,7 @@ class Settling(NamedTuple):
     temperature: jax.Array
     divergences: jax.Array
     stretch: jax.Array
+    friction: jax.Array
     shadow: Shadow
 
 
@@ -107,8 +114,16 @@ def first_settling(temperature: jax.Array, num_sites: int) -> Settling:
     numbers = jnp.zeros((2, 1 + num_sites), dtype)
     none, once = jnp.zeros((), dtype), jnp.ones((), int)
     right = jnp.ones_like(temperature)
-    shadow = first_shadow(dtype)
-    return Settling(jnp.zeros(2, dtype), numbers, numbers, right, none, once, shadow)
+    return Settling(
+        num_draws=jnp.zeros(2, dtype),
+        mean=numbers,
+        square=numbers,
+        temperature=right,
+        divergences=none,
+        stretch=once,
+        friction=jnp.asarray(FIRST_FRICTION, dtype),
+        shadow=first_shadow(dtype),
+    )
 
 
 def recorded(

@@ -38,7 +38,7 @@ from numpyro_pl.dynamics.pseudo_langevin import (
     PseudoLangevinDynamics,
 )
 from numpyro_pl.trees.arithmetic import SMALL, Tree, tree_dot
-from numpyro_pl.trees.increments import tree_signs
+from numpyro_pl.trees.increments import sign_probes
 from numpyro_pl.trees.random_bits import split
 from numpyro_pl.warmup.curvature import HessianProducts, in_steps
 from numpyro_pl.warmup.pooling import OneChain
@@ -129,9 +129,10 @@ def shadow_energies(
     products = HessianProducts.fresh(key_batch, gradient, position, PROBES)
     bound = required(dynamics.members[0], "max_frequency")
 
+    signs = sign_probes(key_probe, position, PROBES)
+
     def by_probe(t):
-        probe = tree_signs(key_probe, position, stream=t)
-        probe = in_steps(dynamics, scales, probe)
+        probe = in_steps(dynamics, scales, signs(t))
         return bound**2 / 8 * tree_dot(probe, products.product(t, probe))
 
     return lax.map(by_probe, jnp.arange(PROBES))

@@ -18,7 +18,7 @@ from numpyro_pl.trees.arithmetic import (
     sum_of,
     tree_dot,
 )
-from numpyro_pl.trees.increments import tree_signs
+from numpyro_pl.trees.increments import sign_probes
 from numpyro_pl.warmup.curvature import HessianProducts
 
 __all__ = ["heat_at_start", "nearer_start"]
@@ -101,9 +101,10 @@ def heat_at_start(
     :param temperature: temperature of the target.
     """
     products = HessianProducts.fresh(rng_key, gradient, position, PROBES)
+    probe = sign_probes(rng_key, position, PROBES)
 
     def curvature(t):
-        signs = tree_signs(rng_key, position, stream=t)
+        signs = probe(t)
         return tree_dot(signs, products.product(t, signs)) / PROBES
 
     trace = sum_of(curvature, PROBES)

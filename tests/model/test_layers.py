@@ -12,7 +12,12 @@ from numpyro_pl.model.layers import has_layers
 
 X = jnp.ones((6, 3))
 GROUP = jnp.array([0, 1, 1, 0, 2, 2])
-Z = {"w": jnp.ones(3), "v": jnp.ones((3, 3)), "scale": jnp.ones(())}
+Z = {
+    "w": jnp.ones(3),
+    "v": jnp.ones((3, 3)),
+    "scale": jnp.ones(()),
+    "corr": jnp.ones((3, 3)),
+}
 
 
 def effects(z):
@@ -42,14 +47,36 @@ def recurrent(z):
     return jnp.sum(lax.scan(lambda h, x: (z["v"] @ h + x, None), z["w"], X)[0])
 
 
-@pytest.mark.parametrize("fn", [effects, factors])
+def series(z):
+    """A level that moves from time to time."""
+    return jnp.sum(lax.scan(lambda h, x: (h + z["scale"] * x, X @ h), z["w"], X)[1])
+
+
+def chosen(z):
+    return lax.cond(z["scale"] > 0, network, effects, z)
+
+
+def correlated(z):
+    """Effects of groups, times a factor of their covariance."""
+    factor = jnp.exp(z["scale"]) * jnp.tril(z["corr"])
+    return jnp.sum((z["v"] @ factor.T)[GROUP] * X)
+
+
+@pytest.mark.parametrize("fn", [effects, factors, series])
 def test_no_network(fn):
     assert not has_layers(fn, Z)
 
 
-@pytest.mark.parametrize("fn", [network, compiled, convolution, recurrent])
+@pytest.mark.parametrize("fn", [network, compiled, convolution, recurrent, chosen])
 def test_network(fn):
     assert has_layers(fn, Z)
+
+
+def test_scales_and_correlations_are_no_weights():
+    """Effects of groups that are not centred, with correlations (LKJ)."""
+    assert has_layers(correlated, Z)
+    assert not has_layers(correlated, Z, ("scale", "corr"))
+    assert has_layers(network, Z, ("scale", "corr"))
 
 
 def test_shapes_are_enough():

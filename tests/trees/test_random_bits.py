@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from jax import random
 
-from numpyro_pl.trees.increments import scaled_increments, tree_normal, tree_signs
+from numpyro_pl.trees.increments import (
+    scaled_increments,
+    sign_probes,
+    tree_normal,
+    tree_signs,
+)
 from numpyro_pl.trees.random_bits import (
     fold_in,
     normals,
@@ -17,6 +22,7 @@ from numpyro_pl.trees.random_bits import (
     threefry_2x32,
     uniforms,
 )
+from numpyro_pl.warmup.curvature import hessian_row_norms
 
 
 @pytest.mark.parametrize(
@@ -138,3 +144,34 @@ def test_normals_in_double_precision():
         assert z.dtype == jnp.float64
         assert abs(float(z.mean())) < 4 / 1000**0.5
         assert tree_normal(random.key(0), {"a": z})["a"].dtype == jnp.float64
+
+
+def test_probes_are_the_signs_of_their_streams():
+    like = {"a": jnp.zeros((9, 5)), "b": jnp.zeros(()), "c": jnp.zeros(40)}
+    probe = sign_probes(random.key(2), like, 4)
+    for t in range(4):
+        expected = tree_signs(random.key(2), like, stream=t)
+        jax.tree.map(np.testing.assert_array_equal, probe(t), expected)
+
+
+def test_bits_of_probes_are_not_drawn_again_where_they_are_used():
+    """
+    The 20 rounds of one random word have an exclusive or each, and there are a few
+    around them. Drawn within the loop they are in several of its kernels: 94.
+    """
+
+    def energy(z):
+        x, scale, level = z["x"], z["scale"], z["level"]
+        matrix = jnp.exp(scale) * jnp.cos(jnp.outer(x, x)) + level * jnp.eye(20)
+        return jnp.sum(jnp.linalg.cholesky(matrix)) + jnp.sum(x**2 * level / scale)
+
+    def norms(key, z):
+        def product(t, v):
+            return jax.jvp(jax.grad(energy), (z,), (v,))[1]
+
+        return hessian_row_norms(product, key, z, 8)
+
+    z = {"x": jnp.ones((4, 20)), "scale": jnp.ones(4), "level": jnp.ones(4)}
+    keys = random.split(random.key(0), 4)
+    program = jax.jit(jax.vmap(norms)).lower(keys, z).compile()
+    assert program.as_text().count(" xor(") < 50

@@ -13,8 +13,8 @@ from shared_models import linear_model
 from numpyro_pl import PseudoLangevin
 from numpyro_pl.kernels.blocks import steps_taken
 from numpyro_pl.warmup.pooling import ManyChains, OneChain
-from numpyro_pl.warmup.settling import first_settling, recorded
-from numpyro_pl.warmup.stretch import largest_stretch, stretched
+from numpyro_pl.warmup.settling import FIRST_FRICTION, first_settling, recorded
+from numpyro_pl.warmup.stretch import Length, largest_stretch, stretched
 
 NUM_WARMUP, MOST = 400, 5
 THREE_QUARTERS = 299
@@ -35,6 +35,7 @@ def stretches(
     times as much.
     """
     chains = ManyChains("chains") if num_chains > 1 else OneChain()
+    length = Length(num_warmup, 10, MOST, False)
     correlations = jnp.asarray(correlations)
 
     def chain(path, mean):
@@ -44,7 +45,7 @@ def stretches(
             numbers = memory * numbers + jnp.sqrt(1 - memory**2) * noise
             one, no = jnp.ones(()), jnp.asarray(False)
             record = recorded(record, i, num_warmup, mean + numbers, one, no)
-            record = stretched(record, i, num_warmup, MOST, chains)
+            record = stretched(record, i, length, chains)
             return (numbers, record), record.stretch
 
         start = path[0], first_settling(jnp.ones(()), len(correlations) - 1)
@@ -117,6 +118,69 @@ def test_few_draws_and_infinite_potentials_change_nothing():
     assert (stretches(1, 4, [jnp.nan]) == 1).all()
 
 
+def frictions(runs, num_chains, frequencies):
+    """
+    Friction and stretch after each draw, of shape (runs, chains, draws), of chains with
+    one mode of each frequency, whose draws of 10 steps have the friction and the
+    length that the record says.
+    """
+    chains = ManyChains("chains") if num_chains > 1 else OneChain()
+    length = Length(NUM_WARMUP, 10, 20, True)
+    squares = jnp.square(jnp.asarray(frequencies))
+
+    def chain(path):
+        def step(carry, x):
+            (numbers, record), (i, noise) = carry, x
+            steps = 10 * record.stretch
+            memory = jnp.exp(-steps * squares / record.friction)
+            numbers = memory * numbers + jnp.sqrt(1 - memory**2) * noise
+            one, no = jnp.ones(()), jnp.asarray(False)
+            record = recorded(record, i, NUM_WARMUP, numbers, one, no)
+            record = stretched(record, i, length, chains)
+            return (numbers, record), (record.friction, record.stretch)
+
+        start = path[0], first_settling(jnp.ones(()), len(squares) - 1)
+        return jax.lax.scan(step, start, (jnp.arange(NUM_WARMUP), path[1:]))[1]
+
+    shape = runs, num_chains, NUM_WARMUP + 1, len(squares)
+    noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    run = jax.vmap(chain, axis_name="chains")
+    return [np.asarray(x) for x in jax.jit(jax.vmap(run))(noise)]
+
+
+def test_energies_are_forgotten_in_a_draw():
+    """All modes are fast: in the end the friction is 1 / 10 steps."""
+    friction, stretch = frictions(200, 4, [0.3])
+    assert (friction[:, :, : THREE_QUARTERS - 1] == np.float32(FIRST_FRICTION)).all()
+    assert (friction[:, :, -1] == np.float32(0.1)).mean() > 0.95
+    assert (stretch[:, :, -1] == 1).mean() > 0.95
+
+
+@pytest.mark.parametrize("frequency", [0.005, 0.01, 0.02])
+def test_a_slow_mode_has_less_friction_and_longer_draws(frequency):
+    """
+    Energies are forgotten in a draw, but not before the slow mode is. At a friction c
+    that takes it `c / w^2` steps.
+    """
+    friction, stretch = frictions(200, 4, [frequency, 0.3])
+    friction, stretch = friction[:, 0, -1], stretch[:, 0, -1]
+    np.testing.assert_allclose(
+        friction, np.maximum(0.1 / stretch, 0.01), rtol=0.5, atol=1e-6
+    )
+    assert np.median(friction) < 0.04
+    draws = 2 * friction / frequency**2 / (10 * stretch)
+    assert np.median(draws) < 10
+    # The slowest mode may be missed that needs 50 draws at a friction of 0.1.
+    assert (draws < 40).mean() > 0.85
+    assert (draws < 60).all()
+
+
+def test_one_chain_keeps_its_first_friction():
+    """Its past tells too little of how it mixes."""
+    friction, _ = frictions(20, 1, [0.3])
+    assert (friction == np.float32(FIRST_FRICTION)).all()
+
+
 @pytest.fixture(scope="module")
 def gaussian_run():
     """A run on 4,000 independent normal coordinates, whose draws make 10 steps."""
@@ -130,7 +194,7 @@ def gaussian_run():
 def test_a_longer_draw_makes_as_many_more_steps(gaussian_run):
     """
     After n steps of frequency w and friction c the correlation is
-    `exp(-c n / 2) cos(w n)`: 0.27 after 10 steps and -0.65 after 30, to 5 standard
+    `exp(-c n / 2) cos(w n)`: 0.24 after 10 steps and -0.48 after 30, to 5 standard
     errors of 1 / sqrt(4,000) (one false alarm in a million).
     """
     kernel, state = gaussian_run
@@ -140,7 +204,7 @@ def test_a_longer_draw_makes_as_many_more_steps(gaussian_run):
         after = draw(state._replace(settling=settling))
         found = float(jnp.mean(state.z["x"] * after.z["x"]))
         frequency = kernel.dynamics.max_frequency
-        expected = np.exp(-0.005 * num) * np.cos(frequency * num)
+        expected = np.exp(-FIRST_FRICTION / 2 * num) * np.cos(frequency * num)
         assert abs(found - expected) < 5 / 4000**0.5
         assert kernel.account(after).num_steps == num
         assert abs(float(after.kinetic_temperature) - 1) < 5 * (2 / 4000) ** 0.5
