@@ -191,6 +191,34 @@ def gaussian_run():
     return kernel, mcmc.last_state
 
 
+def test_chains_without_minibatches_get_a_friction(gaussian_run, regression):
+    """Of one draw; with minibatches, or if the user sets one, it stays."""
+    potential = gaussian_run[0]._potential_fn
+    kernel = PseudoLangevin(potential_fn=potential)
+    mcmc = MCMC(
+        kernel,
+        num_warmup=240,
+        num_samples=1,
+        num_chains=4,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+    start = jax.random.normal(jax.random.key(1), (4, 100))
+    mcmc.run(jax.random.key(0), init_params={"x": start})
+    after = mcmc.last_state
+    np.testing.assert_array_equal(after.settling.friction, np.float32(0.1))
+    z = {"x": start[0]}
+    run = kernel._run(kernel._bind((), {})[0], ((), {}), z)
+    one = jax.tree.map(lambda x: x[0], after)
+    assert float(run.dynamics_of(one).members[0].friction) == np.float32(0.1)
+    own = PseudoLangevin(potential_fn=potential, friction=0.02)
+    run = own._run(own._bind((), {})[0], ((), {}), z)
+    assert run.dynamics_of(one).members[0].friction == 0.02
+    rows = PseudoLangevin(linear_model, dense_mass=False, control_variate=None)
+    z = {"w": jnp.zeros(regression[0].shape[1])}
+    assert not rows._run(*rows._bind(regression, {}), z).sets_friction
+
+
 def test_a_longer_draw_makes_as_many_more_steps(gaussian_run):
     """
     After n steps of frequency w and friction c the correlation is
