@@ -23,7 +23,7 @@ from numpyro_pl.kernels.run import Run
 from numpyro_pl.kernels.state import LangevinState
 from numpyro_pl.trees.arithmetic import all_finite
 from numpyro_pl.trees.increments import Increments, resolve_increments
-from numpyro_pl.trees.ordering import updated_if
+from numpyro_pl.trees.ordering import not_hoisted, updated_if
 from numpyro_pl.trees.random_bits import split
 from numpyro_pl.warmup.control import SHRINK_BAD, runaway
 from numpyro_pl.warmup.frame import largest_noise_fraction
@@ -69,8 +69,7 @@ def moved_along(
     """
     look = every(partial(_with_directions, run, chains))
     now = run.schedule.is_event(block, run.schedule.frame_events)
-    # Otherwise the search would run at every block of a model of few rows.
-    state = updated_if(now, look, state, tied=True)
+    state = updated_if(now, look, state)
     some = jnp.any(state.slow.vectors != 0)
     moved = _moved if run.binding.potential.plates else _exactly_moved
     return updated_if(some, every(partial(moved, run, block)), state)
@@ -91,7 +90,9 @@ def _layout(run: Run, state: LangevinState) -> SlowLayout:
 def _with_directions(run: Run, chains: OneChain, state: LangevinState) -> LangevinState:
     """The state with its slow directions looked for, and their scales set."""
     rng_key, key_rows, key_noise = split(state.rng_key, 3)
-    (position,) = run.layout.pack(state.z)
+    # Otherwise the search would run at every block of a model of few rows.
+    tied = not_hoisted(run.layout.pack(state.z), random.key_data(rng_key))
+    (position,) = tied
     product = run.hessian_product(key_rows)
     slow = slow_directions(product, position, state.slow, chains)
     state = state._replace(rng_key=rng_key, slow=slow)

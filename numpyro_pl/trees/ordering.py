@@ -54,30 +54,14 @@ def not_hoisted(tree: Tree, carry: Tree) -> Tree:
 
 
 def updated_if(
-    condition: jax.Array,
-    change: Callable[[Tree], Tree],
-    tree: Tree,
-    tied: bool = False,
+    condition: jax.Array, change: Callable[[Tree], Tree], tree: Tree
 ) -> Tree:
     """
     `change(tree)` where the condition holds, else the tree.
 
     A loop of one pass or none overwrites the tree in place; the branches of `lax.cond`
     would write a second one. XLA may move what depends on unchanged parts of the tree
-    alone before the loop, and then computes it even if the condition does not hold.
-
-    :param bool tied: whether to prevent that. Programs of several processes came to a
-        halt with it.
+    alone before the loop, and then computes it even if the condition does not hold:
+    where that is costly, tie it by :func:`not_hoisted` to a part that changes.
     """
-
-    def once(i, tree):
-        def after(x):
-            # Leaf by leaf, since a barrier gives all its results the batch axes of any;
-            # counters stay as they are, so that all chains have one.
-            if not jnp.issubdtype(x.dtype, jnp.inexact):
-                return x
-            return not_hoisted(x, i)
-
-        return change(jax.tree.map(after, tree) if tied else tree)
-
-    return lax.fori_loop(0, condition.astype(int), once, tree)
+    return lax.fori_loop(0, condition.astype(int), lambda i, tree: change(tree), tree)

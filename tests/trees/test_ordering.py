@@ -58,13 +58,14 @@ def test_what_is_not_due_is_not_computed():
 
     def change(tree):
         x, y = tree
-        return x, y + lax.fori_loop(0, 50, lambda i, v: jnp.tanh(x @ v), x[0])
+        tied = not_hoisted(x, y)
+        return x, y + lax.fori_loop(0, 50, lambda i, v: jnp.tanh(tied @ v), tied[0])
 
     def run(events, tree):
         def body(i, tree):
             x, y = tree
             tree = 0.99 * x, 0.9 * y
-            return updated_if(jnp.any(i == events), change, tree, tied=True)
+            return updated_if(jnp.any(i == events), change, tree)
 
         return lax.fori_loop(0, 100, body, tree)
 
