@@ -31,7 +31,7 @@ def hamiltonian_move(
     :param rng_key: a PRNG key.
     :param energy: function of the coordinates: the potential over the temperature.
     :param start: coordinates, shape (n,).
-    :param rates: `h^2 / M` of each coordinate, shape (n,).
+    :param rates: variance of the displacement of each in a step, shape (n,).
     :param int num_steps: number of leapfrog steps, of one gradient each and one more.
     :return: (coordinates, error of the total energy, infinite if it is not finite).
     """

@@ -118,10 +118,11 @@ def _exactly_moved(run: Run, block, state: LangevinState) -> LangevinState:
         z = layout.unpack((c,))
         return run.binding.potential.full(z, *run.data) / state.temperature
 
-    jitter = random.uniform(key_jitter, minval=LEAST_JITTER)
+    # At a lower temperature the same frequency needs a larger mass.
+    factor = random.uniform(key_jitter, minval=LEAST_JITTER) * state.temperature
     (start,), (rates,) = slow.origin, slow.scales
     num_steps = steps_after_block(run.schedule)
-    end, error = hamiltonian_move(key_move, energy, start, jitter * rates, num_steps)
+    end, error = hamiltonian_move(key_move, energy, start, factor * rates, num_steps)
     too_long = (error > TOO_LONG) & (block < run.schedule.num_blocks)
     rates *= jnp.where(too_long, SHRINK_BAD, 1.0)
     return state._replace(

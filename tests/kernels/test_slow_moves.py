@@ -118,6 +118,83 @@ def test_moves_that_fail_are_undone(block, shrinks):
     assert np.isfinite(np.asarray(new.slow.noise_variance[0])).all()
 
 
+def all_rows(group, y):
+    effects(group, y, batch=None)
+
+
+def test_moves_without_minibatches_keep_the_target_at_its_temperature():
+    """
+    The target is normal: 20,000 exact draws of T = 2 along the slow direction, with all
+    other coordinates as they are, keep their mean and variance within 4 standard errors
+    after a move (a false alarm in 8,000), and forget where they were. Seen failing with
+    the potential not divided by T, and with moves that are all accepted at steps of
+    twice the length.
+    """
+    kernel = PseudoLangevin(all_rows, temperature=2.0, warn=False)
+    state = after_warmup(kernel)
+    assert num_directions(state) == 1
+    some = np.any(np.asarray(state.slow.vectors) != 0, -1)
+    vector = state.slow.vectors[some][0]
+    run = kernel._run(*kernel._bind(DATA, {}), state.z)
+    (origin,) = run.layout.pack(state.z)
+
+    def energy(size):
+        z = run.layout.unpack((origin + size * vector,))
+        return run.binding.potential.full(z, *run.data) / 2
+
+    slope, curvature = jax.grad(energy)(0.0), jax.grad(jax.grad(energy))(0.0)
+    mean, sd = -slope / curvature, curvature**-0.5
+    num = 20_000
+    before = mean + sd * random.normal(random.key(3), (num,))
+    keys = random.split(random.key(4), num)
+
+    def moved(size, key):
+        z = run.layout.unpack((origin + size * vector,))
+        start = state._replace(z=z, rng_key=key)
+        new = moved_along(run, 10**6, OneChain(), lambda fn: fn, start)
+        return (run.layout.pack(new.z)[0] - origin) @ vector / (vector @ vector)
+
+    after = np.asarray(jax.jit(jax.vmap(moved))(before, keys), float)
+    scaled = (after - float(mean)) / float(sd)
+    assert abs(scaled.mean()) < 4 / num**0.5
+    assert abs((scaled**2).mean() - 1) < 4 * (2 / num) ** 0.5
+    assert abs(np.corrcoef(before, after)[0, 1]) < 0.5
+
+
+@pytest.mark.parametrize(("block", "shrinks"), [(1, True), (100, False)])
+def test_moves_without_minibatches_that_fail_are_undone(block, shrinks):
+    """Steps a thousand times too long are refused, which is no divergence."""
+    kernel = PseudoLangevin(all_rows, warn=False)
+    state = after_warmup(kernel)
+    run = kernel._run(*kernel._bind(DATA, {}), state.z)
+    slow = state.slow._replace(vectors=1e3 * state.slow.vectors)
+    new = moved_along(run, block, OneChain(), lambda fn: fn, state._replace(slow=slow))
+    assert not new.diverging
+    jax.tree.map(np.testing.assert_array_equal, state.z, new.z)
+    ratio = np.asarray(new.slow.scales[0] / slow.scales[0])
+    np.testing.assert_allclose(ratio, 0.35 if shrinks else 1.0, rtol=1e-5)
+
+
+def test_effects_with_a_covariance_are_moved():
+    """They are multiplied by a factor of it, and yet no network."""
+
+    def correlated(group, y, batch=20):
+        mean = numpyro.sample("mean", dist.Normal(0, 10).expand([2]).to_event(1))
+        sd = numpyro.sample("sd", dist.HalfNormal(1).expand([2]).to_event(1))
+        corr = numpyro.sample("corr", dist.LKJCholesky(2, 1))
+        z = numpyro.sample("z", dist.Normal(0, 1).expand([GROUPS, 2]).to_event(2))
+        effect = mean + z @ (sd[:, None] * corr).T
+        with numpyro.plate("data", len(y), subsample_size=batch):
+            gb, yb = rows_of(group, y)
+            numpyro.sample("y", dist.Normal(effect[gb].sum(-1), 1), obs=yb)
+
+    kernel = PseudoLangevin(correlated)
+    state = kernel.init(random.key(0), 10, model_args=DATA)
+    assert state.slow != ()
+    run = kernel._run(*kernel._bind(DATA, {}), state.z)
+    assert set(run.compared) == {"corr", "mean", "sd", "z"}
+
+
 def test_chains_that_share_a_sum_differently_are_reported(monkeypatch):
     """
     Without the moves: potentials of chains that start at means of -20 and 20 hardly
