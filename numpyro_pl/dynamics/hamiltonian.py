@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-from numpyro_pl.trees.random_bits import split
+from numpyro_pl.trees.random_bits import normals, split
 
 __all__ = ["hamiltonian_move"]
 
@@ -36,7 +36,7 @@ def hamiltonian_move(
     :return: (coordinates, error of the total energy, infinite if it is not finite).
     """
     key_momentum, key_test = split(rng_key)
-    thermal = random.normal(key_momentum, start.shape, start.dtype)
+    thermal = normals(key_momentum, start.size, start.dtype)
     displacement = jnp.sqrt(rates) * thermal
     value_and_grad = jax.value_and_grad(energy)
 

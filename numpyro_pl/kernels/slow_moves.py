@@ -91,8 +91,8 @@ def _with_directions(run: Run, chains: OneChain, state: LangevinState) -> Langev
     """The state with its slow directions looked for, and their scales set."""
     rng_key, key_rows, key_noise = split(state.rng_key, 3)
     # Otherwise the search would run at every block of a model of few rows.
-    tied = not_hoisted(run.layout.pack(state.z), random.key_data(rng_key))
-    (position,) = tied
+    groups = not_hoisted(run.layout.pack(state.z), random.key_data(rng_key))
+    (position,) = groups
     product = run.hessian_product(key_rows)
     slow = slow_directions(product, position, state.slow, chains)
     state = state._replace(rng_key=rng_key, slow=slow)

@@ -40,7 +40,8 @@ class Site(NamedTuple):
 
     - **observed** - whether it has data.
     - **discrete** - whether its support is discrete.
-    - **scale** - whether it is latent and one number with a bounded support.
+    - **bounded** - whether it is latent and has a bounded support.
+    - **scale** - whether it is also one number.
     - **plates** - sizes of the plates around it, as traced, by name.
     """
 

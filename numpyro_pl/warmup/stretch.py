@@ -108,7 +108,7 @@ def stretched(settling: Settling, draw, length: Length, chains: OneChain) -> Set
     """
     at_end = draw == length.num_warmup - 1
     longer = settling.stretch * _correlated_draws(settling, at_end, chains)
-    # Where a value was not finite, so is the time, and nothing changes.
+    # A time that is not finite makes no draw longer.
     longer = jnp.where(longer > CORRELATED_DRAWS, longer / CORRELATED_DRAWS, 0.0)
     friction = settling.friction
     new = MARGIN * longer
