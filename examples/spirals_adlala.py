@@ -39,6 +39,7 @@ from numpyro.infer import MCMC
 from numpyro_pl import LOL, AdLaLa, MultilayerLangevin, random_scaled_sgdm
 from numpyro_pl.datasets import two_spirals
 from numpyro_pl.dynamics import Langevin
+from numpyro_pl.plots import plot_decision_regions
 
 TRAIN, TEST, BATCH, HIDDEN = 500, 1000, 25, 100
 EPOCHS, THINNING, SEEDS = 4000, 10, 5
@@ -259,7 +260,7 @@ def format_table(table: dict[str, dict[str, Any]]) -> str:
 
 
 def save_picture(runs: dict[str, Run], data, path: Path) -> None:
-    """Decision boundaries with their uncertainty, and accuracy against epochs."""
+    """Decision regions with their certainty, and accuracy against epochs."""
     columns = len(runs)
     fig = plt.figure(figsize=(3.1 * columns, 7.2), layout="constrained")
     grid = fig.add_gridspec(2, columns, height_ratios=(1, 1))
@@ -271,16 +272,10 @@ def save_picture(runs: dict[str, Run], data, path: Path) -> None:
         first = -max(1, int(LAST * one.probs.shape[1]))
         weights = jax.tree.map(lambda w, a=first, b=every: w[:, a::b], one.weights)
         p = probabilities(weights, jnp.asarray(points, jnp.float32)).mean((0, 1))
-        image = ax.contourf(
-            side, side, p.reshape(121, 121), np.linspace(0, 1, 11), cmap="RdBu_r"
-        )
-        ax.contour(side, side, p.reshape(121, 121), [0.5], colors="0.2", linewidths=0.8)
-        x, y = np.asarray(data["x"]), np.asarray(data["y"])
-        for label, color in ((0, "#08306b"), (1, "#67000d")):
-            ax.plot(*x[y == label].T, ".", color=color, markersize=2)
-        ax.set(title=name, xticks=[], yticks=[], aspect="equal")
-    bar = fig.colorbar(image, ax=fig.axes, shrink=0.9, pad=0.01)
-    bar.set_label("mean probability of class 1, five chains")
+        both = np.stack([1 - p, p], -1)
+        plot_decision_regions(side, side, both, (data["x"], data["y"]), ax=ax)
+        ax.get_legend().remove()
+        ax.set(title=name, xticks=[], yticks=[], xlabel="", ylabel="", aspect="equal")
     ax = fig.add_subplot(grid[1, :])
     y = np.asarray(data["y_test"])
     for name, one in runs.items():

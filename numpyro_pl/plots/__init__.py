@@ -17,12 +17,14 @@ from numpyro_pl.plots.landscape import (
     plot_stabilization,
 )
 from numpyro_pl.plots.predictions import plot_calibration, plot_predictive_comparison
+from numpyro_pl.plots.regions import plot_decision_regions
 from numpyro_pl.plots.regression import plot_coverage, plot_predictive_bands
 from numpyro_pl.plots.sweeps import plot_temperature_sweep
 
 __all__ = [
     "plot_calibration",
     "plot_coverage",
+    "plot_decision_regions",
     "plot_differences",
     "plot_minibatch_noise",
     "plot_noise",
