@@ -3,9 +3,9 @@
 
 """
 Default settings beside NUTS on the models of `tests/everyday_models.py`,
-`tests/unusual_models.py`, `tests/textbook_models.py`, `tests/discrete_models.py` and
-`tests/example_models.py`: where the potential is, and the scalar of each site that is
-farthest from NUTS. ::
+`tests/unusual_models.py`, `tests/textbook_models.py`, `tests/discrete_models.py`,
+`tests/example_models.py` and `tests/few_rows_models.py`: where the potential is, and
+the scalar of each site that is farthest from NUTS. ::
 
     PYTHONPATH=tests python tests/benchmarks/bench_everyday.py [--models NAME ...]
 
@@ -22,6 +22,7 @@ import numpy as np
 from discrete_models import DISCRETE
 from everyday_models import EVERYDAY
 from example_models import EXAMPLES
+from few_rows_models import FEW_ROWS
 from jax import random
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import MCMC, NUTS
@@ -30,7 +31,7 @@ from unusual_models import UNUSUAL
 
 from numpyro_pl import PseudoLangevin
 
-LISTS = (EVERYDAY, UNUSUAL, TEXTBOOK, DISCRETE, EXAMPLES)
+LISTS = (EVERYDAY, UNUSUAL, TEXTBOOK, DISCRETE, EXAMPLES, FEW_ROWS)
 MODELS = {name: make for models in LISTS for name, make in models.items()}
 assert len(MODELS) == sum(map(len, LISTS)), "one name twice"
 FIELDS = ("potential_energy", "diverging")

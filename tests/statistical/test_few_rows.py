@@ -8,10 +8,10 @@ warmup sets, and exact moves along slow directions.
 
 import numpy as np
 import pytest
+from few_rows_models import admissions, schools
 from jax import random
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import MCMC, NUTS
-from textbook_models import admissions, schools
 
 from numpyro_pl import PseudoLangevin
 
