@@ -15,6 +15,8 @@ from numpyro.infer import MCMC, NUTS
 
 from numpyro_pl import PseudoLangevin
 
+pytestmark = pytest.mark.statistical
+
 FIELDS = ("potential_energy", "diverging")
 
 
