@@ -147,7 +147,7 @@ def _steps_of_a_draw(
     The usual number or that of the frame, as many times as the warmup has set, and
     those along slow directions.
     """
-    steps = plan.blocks_per_draw * plan.block_steps
+    steps = plan.draw_steps
     if set_by_frame:
         steps = int(np.max(state.frame.num_steps))
     steps *= int(np.max(state.settling.stretch))

@@ -120,9 +120,7 @@ class Run(NamedTuple):
         plan = self.schedule
         if self.settings.num_steps is not None or plan.interval is not None:
             return 1
-        return largest_stretch(
-            plan.blocks_per_draw * plan.block_steps, self.layout.size
-        )
+        return largest_stretch(plan.draw_steps, self.layout.size)
 
     @property
     def length(self) -> Length:
@@ -130,7 +128,7 @@ class Run(NamedTuple):
         plan = self.schedule
         return Length(
             plan.num_warmup,
-            plan.blocks_per_draw * plan.block_steps,
+            plan.draw_steps,
             self.most_stretch,
             self.sets_friction,
         )

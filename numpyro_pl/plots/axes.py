@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = [
     "COLORS",
+    "MARKERS",
     "SQUARE",
     "TARGET_LINE",
     "check_by_name",
@@ -23,6 +24,9 @@ __all__ = [
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette, which suits all color vision."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+"""Markers that tell things apart in grey, as many as there are colors."""
 
 SQUARE = (4.8, 4.8)
 """Size of a new square figure, in inches."""

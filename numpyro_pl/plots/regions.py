@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from numpyro_pl.diagnostics.scores import mean_probabilities
-from numpyro_pl.plots.axes import COLORS, SQUARE, legend_above, new_axes
+from numpyro_pl.plots.axes import COLORS, MARKERS, SQUARE, legend_above, new_axes
 from numpyro_pl.trees.checks import check_unit_interval
 
 __all__ = ["plot_decision_regions"]
 
-MARKERS = ("o", "s", "^", "D", "v", "P")
 MOST_CLASSES = len(COLORS)
 
 STRONGEST = 0.75

@@ -11,6 +11,7 @@ import numpy as np
 from numpyro_pl.diagnostics.regression_scores import crps, interval_coverage
 from numpyro_pl.plots.axes import (
     COLORS,
+    MARKERS,
     SQUARE,
     check_by_name,
     legend_above,
@@ -22,7 +23,6 @@ from numpyro_pl.trees.checks import check_unit_interval
 __all__ = ["plot_coverage", "plot_predictive_bands"]
 
 PROBS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-MARKERS = ("o", "s", "^", "D", "v")
 
 
 def plot_predictive_bands(

@@ -69,6 +69,11 @@ class Schedule:
         return -(-self.num_steps // self.blocks_per_draw)
 
     @property
+    def draw_steps(self) -> int:
+        """Steps of a draw, whole blocks of them."""
+        return self.blocks_per_draw * self.block_steps
+
+    @property
     def num_blocks(self) -> int:
         """Blocks of the warmup."""
         return self.num_warmup * self.blocks_per_draw
